@@ -1,0 +1,176 @@
+"""From a file to metadata, what ``git add`` does: read top to bottom.
+
+scan (format) -> digest (every buffer) -> store (what is new) -> metadata text. The caller has
+ruled out files that git already has metadata for; see :mod:`git_theta.git.known`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from git_theta.checkpoint import Layout
+from git_theta.chunks import Chunk, cut
+from git_theta.describe import Description, describe, skeleton_source
+from git_theta.digests import digest_runs, digest_tensors, run_source
+from git_theta.formats.detect import UNKNOWN, Detected, detect
+from git_theta.metadata import MAX_ITEMS, Head, Metadata, PackHint, Skeleton, print_metadata
+from git_theta.plugins import KERNEL, Plugins
+from git_theta.source import Source
+from git_theta.storage.encode import Wanted, store_buffers
+from git_theta.storage.index import Location
+from git_theta.storage.local import LocalStore
+from git_theta.storage.pack import BufferId
+from git_theta.table import Run, cut_runs
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What cleaning a file gave."""
+
+    text: bytes
+    """The metadata."""
+    warning: str
+    """What the user should know about the file; "" for nothing."""
+
+
+def clean(
+    file: Source,
+    path: str,
+    digest: bytes,
+    *,
+    store: LocalStore,
+    plugins: Plugins,
+    previous: Head | None = None,
+    write: bool = True,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Cleaned:
+    """Describe a file, and store what the store lacks of it.
+
+    Parameters
+    ----------
+    file, path, digest
+        The file, its path from the top of the work tree, the BLAKE3 of all its bytes.
+    store, plugins
+        Where its buffers go; what reads it.
+    previous
+        Metadata of the version that git has at this path, if any.
+    write
+        False: nothing is stored, as for a caller that only compares.
+    advance
+        Told how many bytes were worked on; a byte that is stored counts twice.
+
+    Raises
+    ------
+    MissingPluginError
+        When a format that ``previous`` names is not installed.
+    FileChangedError
+        When the file is written to meanwhile.
+    """
+    _check_formats(previous, plugins)
+    detected = _bounded(detect(file, path, plugins), path)
+    runs, first = cut_runs(detected.layout)
+    run_digests = digest_runs(file, runs, advance)
+    tensor_digests = digest_tensors(file, detected.layout, runs, first, run_digests)
+    described = describe(detected.layout, runs, first, run_digests, tensor_digests)
+    skeleton, chunks = cut(skeleton_source(file, described.table, runs))
+    wanted = _wanted(file, described, runs, chunks, _base(previous, skeleton))
+    located = _locate(wanted, store, plugins, write=write, advance=advance)
+    metadata = Metadata(
+        _formats(detected, plugins),
+        digest,
+        file.size,
+        skeleton,
+        described.groups,
+        described.buffers,
+        _hints(described, chunks, located, store),
+    )
+    return Cleaned(print_metadata(metadata), detected.warning)
+
+
+def _check_formats(previous: Head | None, plugins: Plugins) -> None:
+    """Refuse to take a checkpoint for an unknown file where its plugin is not installed."""
+    for name, distribution in previous.formats if previous else ():
+        if name != UNKNOWN:
+            plugins.format(name, distribution=distribution)
+
+
+def _bounded(detected: Detected, path: str) -> Detected:
+    """A file with more groups than metadata can hold is stored as unknown, not lost."""
+    count = max(len(detected.layout.tensors), len(detected.layout.buffers))
+    if count <= MAX_ITEMS:
+        return detected
+    warning = f"{path} has {count} parameter groups or buffers, at most {MAX_ITEMS} are told apart"
+    return Detected((UNKNOWN,), Layout(), warning)
+
+
+def _formats(detected: Detected, plugins: Plugins) -> tuple[tuple[str, str], ...]:
+    if detected.formats == (UNKNOWN,):
+        return ((UNKNOWN, KERNEL),)
+    return tuple(
+        (name, plugins.find("theta_checkpoint_formats", name).plugin.distribution)
+        for name in detected.formats
+    )
+
+
+def _base(previous: Head | None, skeleton: Skeleton) -> BufferId | None:
+    """The last version's skeleton, if both are small enough to be patched."""
+    if previous is None or previous.skeleton.cuts or skeleton.cuts:
+        return None
+    return BufferId("U8", previous.skeleton.digest)
+
+
+def _wanted(
+    file: Source,
+    described: Description,
+    runs: Sequence[Run],
+    chunks: Iterable[Chunk],
+    base: BufferId | None,
+) -> dict[BufferId, Wanted]:
+    """Everything that rebuilding the file needs, in the order in which packs are filled."""
+    wanted = {chunk.identity: Wanted(chunk.identity, chunk.data, base) for chunk in chunks}
+    for _, identity, run in described.stored:
+        if identity not in wanted and runs[run].nbytes:
+            wanted[identity] = Wanted(identity, run_source(file, runs[run]))
+    return wanted
+
+
+def _locate(
+    wanted: dict[BufferId, Wanted],
+    store: LocalStore,
+    plugins: Plugins,
+    *,
+    write: bool,
+    advance: Callable[[int], None],
+) -> dict[BufferId, Location]:
+    """Where everything lies, after storing what the store did not have."""
+    located = {buffer: places[0] for buffer, places in store.find(wanted).items()}
+    missing = [item for identity, item in wanted.items() if identity not in located]
+    if write and missing:
+        located |= store_buffers(store, plugins, missing, advance)
+    return located
+
+
+def _hints(
+    described: Description,
+    chunks: Sequence[Chunk],
+    located: dict[BufferId, Location],
+    store: LocalStore,
+) -> tuple[PackHint, ...]:
+    """Which packs are read for which items."""
+    items = [(0, chunk.identity) for chunk in chunks]
+    items += [(item, identity) for item, identity, _ in described.stored]
+    packs: dict[str, set[int]] = {}
+    for number, identity in items:
+        location = located.get(identity)
+        while location:
+            packs.setdefault(location.pack, set()).add(number)
+            if location.depth == 1:
+                break
+            base = store.pack(location.pack).payload(location.payload).bases[0]
+            location = next(iter(store.find([base]).get(base, ())), None)
+    hints = [
+        PackHint(pack, store.pack(pack).file.size, tuple(sorted(numbers)))
+        for pack, numbers in packs.items()
+    ]
+    return tuple(sorted(hints, key=lambda hint: (hint.items, hint.pack)))

@@ -1,0 +1,47 @@
+"""``git theta untrack``: stop storing files by git-theta."""
+
+from __future__ import annotations
+
+import click
+
+from git_theta.cli.track import tell_renormalize, to_pattern
+from git_theta.git import attributes, tracking
+from git_theta.git.tracking import Done
+from git_theta.git.worktree import work_tree
+
+EXAMPLES = """Examples:
+
+\b
+  git theta untrack '*.pt'                  undo git theta track '*.pt'
+  git theta untrack --filename 'a[1].pt'    undo git theta track --filename 'a[1].pt'
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("wanted", metavar="PATTERN...", nargs=-1, required=True, type=click.Path())
+@click.option("--filename", is_flag=True, help="Each PATTERN is the name of one file or folder.")
+def untrack(wanted: tuple[str, ...], filename: bool) -> None:
+    """Stop storing the files that match a pattern by git-theta.
+
+    Takes git-theta's attributes from the line of the pattern in .gitattributes of the current
+    folder; other attributes in that line stay. What is committed stays as it is.
+    """
+    tree = work_tree()
+    chosen = [to_pattern(tree, argument, filename=filename) for argument in wanted]
+    outcomes = tracking.untrack(tree, chosen)
+    for outcome in outcomes:
+        shown = attributes.quote(outcome.pattern)
+        if outcome.done is Done.REMOVED:
+            click.echo(f"No longer tracking {shown}")
+        else:
+            click.echo(f"{shown} is not tracked in {tree.prefix}.gitattributes")
+            for line in tracking.tracked(tree):
+                if attributes.same(line.rule.pattern, outcome.pattern):
+                    click.echo(f"It is tracked in {line.where}: untrack it there", err=True)
+        for line in outcome.exempt if outcome.done is Done.REMOVED else ():
+            click.echo(
+                f"warning: some of its files stay tracked: {line.where} says "
+                f"{attributes.quote(line.rule.pattern)} {' '.join(line.rule.attributes)}",
+                err=True,
+            )
+    tell_renormalize(tree, outcomes, "are in git by git-theta; store them as they are with:")

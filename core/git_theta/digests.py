@@ -1,0 +1,116 @@
+"""BLAKE3 of everything in a file: its runs and its parameter groups, on all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import blake3
+
+from git_theta.checkpoint import Layout, Tensor
+from git_theta.dtypes import BITS, count_bytes
+from git_theta.parallel import ordered_map
+from git_theta.source import BLOCK, BytesSource, Source
+from git_theta.table import Run, is_whole
+from git_theta.views import swapped, view_source
+
+
+def digest(source: Source) -> bytes:
+    """BLAKE3 of a source, 32 bytes."""
+    hasher = blake3.blake3()
+    for block in source.blocks():
+        hasher.update(block)
+    return hasher.digest()
+
+
+def run_source(file: Source, run: Run) -> Source:
+    """A run's numbers, little-endian."""
+    window = file.window(run.start, run.nbytes)
+    return swapped(window, run.dtype) if run.big_endian else window
+
+
+def digest_runs(
+    file: Source, runs: Sequence[Run], advance: Callable[[int], None] = lambda _: None
+) -> list[bytes]:
+    """Digests of all runs in order; ``advance`` is told how many bytes are done."""
+    found: list[bytes] = []
+    for batch, digests in ordered_map(
+        lambda batch: (batch, _digest_batch(file, batch)), _batches(runs)
+    ):
+        found += digests
+        advance(sum(run.nbytes for run in batch))
+    return found
+
+
+def digest_tensors(
+    file: Source,
+    layout: Layout,
+    runs: Sequence[Run],
+    first: Sequence[int],
+    digests: Sequence[bytes],
+) -> list[bytes]:
+    """Digests of all tensors in order; most are those of their runs."""
+    found: list[bytes | None] = []
+    views: list[int] = []
+    for number, tensor in enumerate(layout.tensors):
+        run = first[tensor.buffer]
+        if run_of(tensor, layout, runs, first) is not None:
+            found.append(digests[run])
+        else:
+            found.append(None)
+            views.append(number)
+    for number, value in zip(
+        views,
+        ordered_map(lambda n: digest(tensor_source(file, layout, layout.tensors[n])), views),
+        strict=True,
+    ):
+        found[number] = value
+    return [value for value in found if value is not None]
+
+
+def run_of(tensor: Tensor, layout: Layout, runs: Sequence[Run], first: Sequence[int]) -> int | None:
+    """The run that a tensor is all of; None for a view."""
+    _, dtype, shape, buffer, offset, strides = tensor
+    number = first[buffer]
+    run = runs[number]
+    if strides is not None or offset or run.nbytes != layout.buffers[buffer].nbytes:
+        return None
+    return number if is_whole(dtype, shape, run) else None
+
+
+def tensor_source(file: Source, layout: Layout, tensor: Tensor) -> Source:
+    """A tensor's elements: contiguous, row-major, little-endian."""
+    _, dtype, shape, number, offset, strides = tensor
+    buffer = layout.buffers[number]
+    window = file.window(buffer.start, buffer.nbytes)
+    if buffer.big_endian and strides is None and BITS[dtype] >= 8:
+        at = offset * BITS[dtype] // 8
+        return swapped(window.window(at, count_bytes(dtype, shape)), dtype)
+    view = view_source(window, dtype, shape, offset, strides)
+    return swapped(view, dtype) if buffer.big_endian else view
+
+
+def _batches(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Runs that lie close together, read at once; a long run by itself."""
+    batch: list[Run] = []
+    for run in runs:
+        if batch and run.start + run.nbytes - batch[0].start > BLOCK:
+            yield batch
+            batch = []
+        batch.append(run)
+    if batch:
+        yield batch
+
+
+def _digest_batch(file: Source, batch: Sequence[Run]) -> list[bytes]:
+    start = batch[0].start
+    span = batch[-1].start + batch[-1].nbytes - start
+    if len(batch) == 1 and span > BLOCK:
+        return [digest(run_source(file, batch[0]))]
+    window = memoryview(file.read(start, span))
+    if any(run.big_endian for run in batch):
+        held = BytesSource(window)
+        return [digest(run_source(held, run._replace(start=run.start - start))) for run in batch]
+    hash_bytes = blake3.blake3
+    return [
+        hash_bytes(window[at - start : at - start + nbytes]).digest() for _, at, nbytes, _ in batch
+    ]

@@ -1,0 +1,1 @@
+"""Checkpoint formats: what finds parameter groups in files. One file a format."""

@@ -1,0 +1,129 @@
+"""Finds the format of a file from its content, and of the parts inside a container.
+
+A format that fails on a file must never cost the user the file: what cannot be understood is
+unknown, stored byte for byte, with a warning that says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from git_theta.checkpoint import Layout, check_layout
+from git_theta.errors import CheckpointError, FormatMismatch, LimitExceeded
+from git_theta.formats.interface import HEAD_BYTES, CheckpointFormat
+from git_theta.plugins import Plugins
+from git_theta.source import Source
+
+UNKNOWN = "unknown"
+"""Name in metadata of the format of a file that no installed format knows."""
+
+MAX_NESTING = 4
+"""How deep containers may hold containers that are looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """A file as the installed formats see it."""
+
+    formats: tuple[str, ...]
+    """Names of the formats that know the file: the file's own, then those of its parts."""
+    layout: Layout
+    """Where the parameter groups lie; empty for an unknown file."""
+    warning: str = ""
+    """Why a format refused a file that looked like one of its own; "" when none did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The :class:`~git_theta.formats.interface.ScanContext` that formats are given."""
+
+    plugins: Plugins
+    path: str
+    depth: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def scan_part(self, part: Source, name: str) -> Layout | None:
+        """Ask the installed formats about a part of the file; None when none knows it."""
+        if self.depth + 1 > MAX_NESTING:
+            raise LimitExceeded(f"{self.path}: containers inside containers, {MAX_NESTING} deep")
+        inner = Context(self.plugins, name, self.depth + 1, self.warnings)
+        found = _scan(part, inner)
+        if not found:
+            return None
+        format, layout = found
+        nested = tuple(dict.fromkeys((format.name, *layout.nested)))
+        return Layout(layout.buffers, layout.tensors, nested)
+
+    def splice_part(self, part: Source, name: str, changed: Mapping[int, Source]) -> Source:
+        """Splice a part that :meth:`scan_part` knew; indices are those of the part's layout."""
+        inner = Context(self.plugins, name, self.depth + 1)
+        found = _scan(part, inner)
+        if not found:
+            raise CheckpointError(f"{self.path}: no installed format knows its part {name!r}")
+        format, layout = found
+        return format.splice(part, layout, changed, inner)
+
+
+def detect(file: Source, path: str, plugins: Plugins) -> Detected:
+    """Find the format of a file and scan it; never raises about the file's content.
+
+    Parameters
+    ----------
+    file
+        The whole file.
+    path
+        Its path from the top of the work tree, for formats without a magic number.
+    plugins
+        Where formats are found.
+    """
+    context = Context(plugins, path)
+    found = _scan(file, context)
+    warning = "; ".join(context.warnings)
+    if not found:
+        return Detected((UNKNOWN,), Layout(), warning)
+    format, layout = found
+    return Detected(tuple(dict.fromkeys((format.name, *layout.nested))), layout, warning)
+
+
+def splice(file: Source, path: str, plugins: Plugins, changed: Mapping[int, Source]) -> Source:
+    """The file with other values in some buffers, checksums right.
+
+    ``changed`` maps indices of the detected layout's buffers to sources of the same length.
+
+    Raises
+    ------
+    CheckpointError
+        When no installed format knows the file.
+    """
+    context = Context(plugins, path)
+    found = _scan(file, context)
+    if not found:
+        raise CheckpointError(f"{path}: no installed format knows this file")
+    format, layout = found
+    return format.splice(file, layout, changed, context)
+
+
+def _scan(file: Source, context: Context) -> tuple[CheckpointFormat, Layout] | None:
+    head = bytes(file.read(0, min(file.size, HEAD_BYTES)))
+    for offer in context.plugins.offers("theta_checkpoint_formats").values():
+        format: CheckpointFormat = offer.value
+        try:
+            if not format.matches(head, context.path):
+                continue
+            layout = format.scan(file, context)
+            check_layout(layout, file.size)
+        except FormatMismatch:
+            continue
+        except (Exception, RecursionError) as fault:  # whatever a plugin does, the file is kept
+            context.warnings.append(_warning(format, offer.plugin.distribution, fault, context))
+            continue
+        return format, layout
+    return None
+
+
+def _warning(format: CheckpointFormat, who: str, fault: BaseException, context: Context) -> str:
+    where = context.path or "the file"
+    if isinstance(fault, CheckpointError):
+        return f"{where} looks like {format.name} but is not: {fault}"
+    return f"{where}: the format {format.name} of {who} failed: {type(fault).__name__}: {fault}"

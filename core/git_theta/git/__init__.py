@@ -1,0 +1,1 @@
+"""All that speaks git: the filter, configuration, attributes, the index."""

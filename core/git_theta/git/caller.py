@@ -1,0 +1,71 @@
+"""Who asked for a filter: a git command that only ever reads needs nothing stored.
+
+The filter is git's child, perhaps with a shell between. Where the parent cannot be told, or is not
+known to only read, the answer is the safe one: it writes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from git_theta.errors import GitError
+from git_theta.git import run
+
+READERS = frozenset(
+    ["blame", "cherry", "describe", "diff", "diff-files", "diff-index", "diff-tree"]
+    + ["format-patch", "grep", "log", "ls-files", "range-diff", "rev-list", "shortlog"]
+    + ["show", "status", "whatchanged"]
+)
+"""git commands that never put anything into the index or into an object that stays."""
+
+_WITH_VALUE = frozenset(
+    ["-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env", "--exec-path"]
+)
+
+
+def only_reads() -> bool:
+    """Whether the git command that started this process is known to only read."""
+    pid = os.getppid()
+    for _ in range(3):
+        parent, words = _process(pid)
+        if words and Path(words[0]).name in ("git", "git.exe"):
+            return _command(words[1:]) in READERS
+        pid = parent
+        if pid <= 1:
+            return False
+    return False
+
+
+def _command(words: list[str]) -> str:
+    """The command of a git command line, looked up where it is an alias."""
+    words = list(words)
+    while words and words[0].startswith("-"):
+        words = words[2:] if words[0] in _WITH_VALUE else words[1:]
+    if not words or words[0] in READERS:
+        return words[0] if words else ""
+    try:
+        alias = run.text("config", "--get", f"alias.{words[0]}", ok=(0, 1))
+    except GitError:
+        return ""
+    return alias.split()[0] if alias.split() else words[0]
+
+
+def _process(pid: int) -> tuple[int, list[str]]:
+    """The parent of a process, and its command line."""
+    try:
+        proc = Path("/proc") / str(pid)
+        words = (proc / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        stat = (proc / "stat").read_text()
+        return int(stat.rpartition(")")[2].split()[1]), [os.fsdecode(word) for word in words]
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        shown = subprocess.run(
+            ["ps", "-o", "ppid=,args=", "-p", str(pid)], capture_output=True, text=True, check=True
+        )
+        parent, *words_ = shown.stdout.split()
+        return int(parent), words_
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0, []

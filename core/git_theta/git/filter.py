@@ -1,0 +1,192 @@
+"""The filter that git runs: ``git-theta-filter process``, ``clean PATH`` and ``smudge PATH``.
+
+git hands over a file and gets metadata (clean), or metadata and gets the file (smudge). ``process``
+serves all files of one git command in one process. stdout is git's; messages go to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+from git_theta.errors import GitError, ThetaError
+from git_theta.git.pktline import PacketReader, PacketWriter
+from git_theta.git.received import Received, receive
+from git_theta.git.repository import Repository
+from git_theta.metadata import (
+    MAX_BYTES,
+    has_conflict,
+    looks_like_metadata,
+    normalize,
+    parse,
+    parse_head,
+)
+
+USAGE = "usage: git-theta-filter (process | clean PATH | smudge PATH) [--skip]"
+_PIPE_BYTES = 2**20
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the filter; gives the exit code."""
+    args = sys.argv[1:] if args is None else args
+    skip = "--skip" in args or os.environ.get("GIT_THETA_SKIP_SMUDGE") == "1"
+    args = [arg for arg in args if arg != "--skip"]
+    sys.setswitchinterval(0.1)  # threads here wait for C code, not for each other
+    try:
+        with Repository() as repository:
+            if args == ["process"]:
+                return serve(repository, skip=skip)
+            if len(args) == 2 and args[0] in ("clean", "smudge"):
+                return serve_one(repository, args[0], args[1], skip=skip)
+    except ThetaError as error:
+        return _report(error)
+    except KeyboardInterrupt:
+        return 130
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def serve_one(repository: Repository, command: str, path: str, *, skip: bool) -> int:
+    """Filter one file from stdin to stdout, for git without the process protocol."""
+    stream = iter(lambda: memoryview(os.read(0, _PIPE_BYTES)), memoryview(b""))
+    for data in _answer(repository, command, path, stream, skip=skip):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view) :]
+    return 0
+
+
+def serve(repository: Repository, *, skip: bool) -> int:
+    """Speak git's long-running filter protocol until git hangs up."""
+    _widen_pipes()
+    reader, writer = PacketReader(0), PacketWriter(1)
+    if reader.lines() != ["git-filter-client", "version=2"]:
+        raise GitError("Expected git's filter protocol, version 2, on stdin")
+    writer.lines("git-filter-server", "version=2")
+    offered = reader.lines()
+    writer.lines(*(c for c in ("capability=clean", "capability=smudge") if c in offered))
+    while True:
+        try:
+            request = dict(line.partition("=")[::2] for line in reader.lines())
+        except EOFError:
+            return 0
+        stream = reader.content()
+        command, path = request.get("command", ""), request.get("pathname", "")
+        started = False
+        try:
+            for data in _answer(repository, command, path, stream, skip=skip):
+                if not started:
+                    writer.lines("status=success")
+                    started = True
+                writer.content(data)
+            if not started:
+                writer.lines("status=success")
+            writer.flush()
+            writer.flush()
+        except BrokenPipeError:
+            return 141  # git went away; there is nobody to tell
+        except Exception as error:  # one bad file must not hang git: it waits for an answer
+            _report(error)
+            for _ in stream:
+                pass
+            if started:
+                writer.flush()
+            writer.lines("status=error")
+
+
+def _answer(
+    repository: Repository, command: str, path: str, stream: Iterable[memoryview], *, skip: bool
+) -> Iterator[bytes | memoryview]:
+    if command == "clean":
+        with receive(stream, path, repository.folder / "theta" / "tmp") as received:
+            yield clean_received(repository, path, received)
+    elif command == "smudge":
+        yield from _smudge(repository, path, stream, skip=skip)
+    else:
+        raise GitError(f"Expected the command clean or smudge from git, found {command!r}")
+
+
+def clean_received(repository: Repository, path: str, received: Received) -> bytes:
+    """The metadata of what was received; stored as a side effect.
+
+    What git has already is answered from git, before any format is asked: so nothing changes
+    without a change, with or without the plugins that once read the file.
+    """
+    file = received.source
+    if file.size == 0:
+        return b""
+    if looks_like_metadata(file.read(0, min(file.size, 64))) and file.size <= 2 * MAX_BYTES:
+        return normalize(bytes(file.read(0, file.size)), path)
+    versions = repository.versions(path)
+    for text in versions:
+        head = parse_head(text)
+        if head and (head.digest, head.nbytes) == (received.digest, file.size):
+            return text.replace(b"\r\n", b"\n")
+    from git_theta.clean import clean
+    from git_theta.cli.progress import progress
+    from git_theta.git.caller import only_reads
+    from git_theta.plugins import installed
+
+    with progress(f"Storing {path}", 2 * file.size) as advance:
+        cleaned = clean(
+            file,
+            path,
+            received.digest,
+            store=repository.store,
+            plugins=installed(),
+            previous=parse_head(versions[0]) if versions else None,
+            write=not only_reads(),
+            advance=advance,
+        )
+    received.check_unchanged(path)
+    if cleaned.warning:
+        _say(f"warning: {cleaned.warning}\nwarning: {path} is stored byte for byte, as unknown")
+    return cleaned.text
+
+
+def _smudge(
+    repository: Repository, path: str, stream: Iterable[memoryview], *, skip: bool
+) -> Iterator[bytes | memoryview]:
+    chunks = [bytes(packet) for packet in stream]
+    text = b"".join(chunks)
+    if skip or not looks_like_metadata(text) or has_conflict(text):
+        yield from chunks  # an empty file, a file from before it was tracked, a conflict
+        return
+    from git_theta.cli.progress import progress
+    from git_theta.plugins import installed
+    from git_theta.smudge import content, rebuild
+
+    metadata = parse(text.replace(b"\r\n", b"\n"), path)
+    rebuilt = rebuild(metadata, path, store=repository.store, plugins=installed())
+    with progress(f"Checking out {path}", metadata.nbytes) as advance:
+        yield from content(rebuilt, advance)
+
+
+def _widen_pipes() -> None:
+    """Ask for larger pipes to and from git where the system has such a thing."""
+    try:
+        import fcntl
+
+        for fd in (0, 1):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except (ImportError, AttributeError, OSError):
+        pass
+
+
+def _report(error: BaseException) -> int:
+    if os.environ.get("GIT_THETA_DEBUG") not in (None, "", "0"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, ThetaError):
+        _say(f"error: {error}")
+        return error.exit_code
+    _say(f"error: Unexpected {type(error).__name__}: {error}\nGIT_THETA_DEBUG=1 shows where")
+    return 1
+
+
+def _say(message: str) -> None:
+    for line in message.splitlines():
+        print(f"git-theta: {line}", file=sys.stderr)
+    sys.stderr.flush()

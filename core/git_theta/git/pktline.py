@@ -1,0 +1,121 @@
+"""git's pkt-line protocol, as the long-running filter speaks it.
+
+A packet is four hex digits of length, then at most 65516 bytes; ``0000`` is a flush. Source:
+gitprotocol-common(5), gitattributes(5) "Long Running Filter Process".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from git_theta.errors import GitError
+
+MAX_PACKET = 65516
+_BUFFER = 2**20
+
+
+class PacketReader:
+    """Reads packets from a file descriptor in large gulps."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._data = bytearray(_BUFFER)
+        self._view = memoryview(self._data)
+        self._start = self._end = 0
+
+    def _fill(self, nbytes: int) -> bool:
+        """Have at least ``nbytes`` bytes in the buffer; False at the end of the stream."""
+        while self._end - self._start < nbytes:
+            if self._start + nbytes > _BUFFER or self._start == self._end:
+                left = bytes(self._view[self._start : self._end])
+                self._data[: len(left)] = left
+                self._start, self._end = 0, len(left)
+            count = os.readv(self._fd, [self._view[self._end :]])
+            if not count:
+                return False
+            self._end += count
+        return True
+
+    def packet(self) -> memoryview | None:
+        """The next packet's payload, valid until the next call; None for a flush.
+
+        Raises
+        ------
+        EOFError
+            When the stream ends before a packet begins.
+        GitError
+            When it ends inside one, or is no pkt-line stream.
+        """
+        if not self._fill(4):
+            if self._end > self._start:
+                raise GitError("Expected a packet from git, found the end of the stream")
+            raise EOFError
+        try:
+            length = int(bytes(self._view[self._start : self._start + 4]), 16)
+        except ValueError as fault:
+            raise GitError(f"Expected a packet from git, found {fault}") from fault
+        self._start += 4
+        if length == 0:
+            return None
+        if not 4 <= length <= MAX_PACKET + 4 or not self._fill(length - 4):
+            raise GitError(f"Expected a packet of {length} bytes from git, found less")
+        payload = self._view[self._start : self._start + length - 4]
+        self._start += length - 4
+        return payload
+
+    def lines(self) -> list[str]:
+        """Text packets until the next flush, without their newlines."""
+        found = []
+        while (packet := self.packet()) is not None:
+            found.append(os.fsdecode(bytes(packet)).removesuffix("\n"))
+        return found
+
+    def content(self) -> Iterator[memoryview]:
+        """Binary packets until the next flush; each is valid until the next one is asked for."""
+        while (packet := self.packet()) is not None:
+            yield packet
+
+
+class PacketWriter:
+    """Writes packets to a file descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def lines(self, *lines: str) -> None:
+        """Text packets and a flush."""
+        packets = [b"%04x%s" % (len(line) + 4, line) for line in map(_encode, lines)]
+        self._write(b"".join([*packets, b"0000"]))
+
+    def content(self, data: bytes | memoryview) -> None:
+        """Binary packets, no flush."""
+        view = memoryview(data)
+        packets: list[bytes | memoryview] = []
+        for start in range(0, len(view), MAX_PACKET):
+            payload = view[start : start + MAX_PACKET]
+            packets += [b"%04x" % (len(payload) + 4), payload]
+            if len(packets) >= 64:
+                self._writev(packets)
+                packets = []
+        if packets:
+            self._writev(packets)
+
+    def flush(self) -> None:
+        """A flush."""
+        self._write(b"0000")
+
+    def _write(self, data: bytes) -> None:
+        self._writev([data])
+
+    def _writev(self, parts: list[bytes | memoryview]) -> None:
+        total = sum(len(part) for part in parts)
+        written = os.writev(self._fd, parts)
+        if written < total:
+            rest = memoryview(b"".join(parts))[written:]
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+
+def _encode(line: str) -> bytes:
+    return os.fsencode(line) + b"\n"

@@ -1,0 +1,155 @@
+"""What git streams into a clean filter, made a source: in memory, or the work tree's own file.
+
+The stream must be drained before a filter answers. It is mostly the file at the path, but need not
+be (``git hash-object --path --stdin``), so it is compared with that file as it comes: as long as
+they agree nothing has to be written aside.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import blake3
+
+from git_theta.errors import FileChangedError
+from git_theta.source import BytesSource, FileSource, Source
+
+IN_MEMORY = 8 * 2**20
+"""Longest stream that is kept in memory."""
+
+_STEP = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a file's inode said when reading began."""
+
+    values: tuple[int, ...]
+
+    @staticmethod
+    def of(fd: int) -> Stamp:
+        """The stamp of an open file."""
+        s = os.fstat(fd)
+        return Stamp((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))
+
+
+class Received:
+    """A drained stream; close it after use."""
+
+    def __init__(self, source: Source, digest: bytes, fd: int = -1, stamp: Stamp | None = None):
+        self.source = source
+        """The bytes."""
+        self.digest = digest
+        """Their BLAKE3."""
+        self._fd, self._stamp = fd, stamp
+
+    def __enter__(self) -> Received:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def check_unchanged(self, path: str) -> None:
+        """Make sure that nobody wrote to the file since it was read.
+
+        Raises
+        ------
+        FileChangedError
+            When its inode says that somebody did.
+        """
+        if self._stamp and Stamp.of(self._fd) != self._stamp:
+            raise FileChangedError(
+                f"{path} was written to while it was being added",
+                remedy="Run git add again once nothing writes to the file",
+            )
+
+
+def receive(stream: Iterable[memoryview], path: str, temporary: Path) -> Received:
+    """Drain a stream that may be the file at ``path``; ``temporary`` is a folder to spool into."""
+    hasher = blake3.blake3()
+    window = bytearray()
+    spool = _Spool(path, temporary)
+    for packet in stream:
+        window += packet
+        if len(window) >= (_STEP if spool.used else IN_MEMORY):
+            hasher.update(window)
+            spool.add(window)
+            window = bytearray()
+    hasher.update(window)
+    if not spool.used:
+        return Received(BytesSource(window), hasher.digest())
+    spool.add(window)
+    return spool.finish(hasher.digest())
+
+
+class _Spool:
+    """The file that agrees with the stream so far, or a temporary copy of the stream."""
+
+    def __init__(self, path: str, temporary: Path) -> None:
+        self.used = False
+        self._path, self._temporary = path, temporary
+        self._nbytes = 0
+        self._copied = False
+
+    def add(self, data: bytearray) -> None:
+        if not self.used:
+            self.used = True
+            self._open()
+        if not self._copied and os.pread(self._fd, len(data), self._nbytes) != data:
+            self._copy()
+        if self._copied:
+            os.lseek(self._fd, 0, os.SEEK_END)
+            _write(self._fd, data)
+        self._nbytes += len(data)
+
+    def finish(self, digest: bytes) -> Received:
+        if not self._copied and os.fstat(self._fd).st_size != self._nbytes:
+            self._copy()
+        source = FileSource(self._fd)
+        if self._copied:
+            return Received(_checked(source, digest, self._path), digest, self._fd)
+        return Received(source, digest, self._fd, self._stamp)
+
+    def _open(self) -> None:
+        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            self._fd = os.open(self._path, flags)
+            self._stamp = Stamp.of(self._fd)
+        except OSError:
+            self._fd = -1
+            self._copy()
+
+    def _copy(self) -> None:
+        """Go on in a temporary file, which begins with what agreed so far."""
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(prefix="stream-", dir=self._temporary)
+        os.unlink(name)
+        for start in range(0, self._nbytes, _STEP):
+            _write(fd, os.pread(self._fd, min(_STEP, self._nbytes - start), start))
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._copied = fd, True
+
+
+def _write(fd: int, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _checked(source: Source, digest: bytes, path: str) -> Source:
+    hasher = blake3.blake3()
+    for block in source.blocks():
+        hasher.update(block)
+    if hasher.digest() != digest:
+        raise FileChangedError(
+            f"{path} was written to while it was being added",
+            remedy="Run git add again once nothing writes to the file",
+        )
+    return source

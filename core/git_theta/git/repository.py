@@ -1,0 +1,124 @@
+"""The repository that a process works in: where its store lies, what git has for a path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from git_theta.errors import GitError
+from git_theta.git import run
+from git_theta.metadata import MAX_BYTES, Head, parse_head
+
+if TYPE_CHECKING:
+    from git_theta.storage.local import LocalStore
+
+
+class Repository:
+    """The repository of the current folder; its store is opened when it is first needed."""
+
+    def __init__(self) -> None:
+        self._batches: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes and close the files that were opened."""
+        for process in self._batches.values():
+            process.communicate()
+        self._batches.clear()
+        if "store" in self.__dict__:
+            self.store.close()
+            del self.__dict__["store"]
+
+    @cached_property
+    def folder(self) -> Path:
+        """git's folder that all work trees share, absolute."""
+        found = run.text("rev-parse", "--git-common-dir")
+        return Path(found).resolve()
+
+    @cached_property
+    def store(self) -> LocalStore:
+        """The local store.
+
+        Raises
+        ------
+        StoreError
+            When it cannot be opened.
+        """
+        from git_theta.storage.local import LocalStore
+
+        store = LocalStore(self.folder / "theta")
+        store.warn_damaged()
+        return store
+
+    def objects(self, names: Sequence[str]) -> list[tuple[str, str, int] | None]:
+        """Id, type and length in bytes of each named object; None where there is none."""
+        found: list[tuple[str, str, int] | None] = []
+        for name in names:
+            if "\n" in name:  # the batch protocol is one name a line
+                found.append(_object(name))
+                continue
+            answer = self._ask("--batch-check", name).readline().decode(errors="replace")
+            fields = answer.split()
+            missing = len(fields) != 3 or fields[1] == "missing" or not fields[2].isdigit()
+            found.append(None if missing else (fields[0], fields[1], int(fields[2])))
+        return found
+
+    def blob(self, oid: str) -> bytes:
+        """The content of a blob.
+
+        Raises
+        ------
+        GitError
+            When there is no such blob.
+        """
+        output = self._ask("--batch", oid)
+        header = output.readline().split()
+        if len(header) != 3 or header[1] != b"blob":
+            raise GitError(f"Expected a blob {oid}, found none")
+        content = output.read(int(header[2]) + 1)
+        return content[:-1]
+
+    def versions(self, path: str) -> list[bytes]:
+        """The metadata that git has for a path: index entry, unmerged stages, HEAD."""
+        names = [f":{path}", f":2:{path}", f":3:{path}", f":1:{path}", f"HEAD:{path}"]
+        oids = [found[0] for found in self.objects(names) if found and _may_be_metadata(found)]
+        texts = [self.blob(oid) for oid in dict.fromkeys(oids)]
+        return [text for text in texts if parse_head(text)]
+
+    def _ask(self, mode: str, name: str) -> IO[bytes]:
+        process = self._batches.get(mode)
+        if process is None:
+            process = subprocess.Popen(
+                ["git", "cat-file", mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            self._batches[mode] = process
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(os.fsencode(name) + b"\n")
+        process.stdin.flush()
+        return process.stdout
+
+
+def previous_head(versions: Sequence[bytes]) -> Head | None:
+    """What git's nearest version of a file says of it as a whole."""
+    return parse_head(versions[0]) if versions else None
+
+
+def _may_be_metadata(found: tuple[str, str, int]) -> bool:
+    return found[1] == "blob" and 0 < found[2] <= MAX_BYTES
+
+
+def _object(name: str) -> tuple[str, str, int] | None:
+    oid = run.text("rev-parse", "--verify", "--quiet", "--end-of-options", name, ok=(0, 1, 128))
+    if not oid:
+        return None
+    return oid, run.text("cat-file", "-t", oid), int(run.text("cat-file", "-s", oid))

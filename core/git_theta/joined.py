@@ -1,0 +1,32 @@
+"""Several sources read as one."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+from git_theta.source import Source
+
+
+class Joined(Source):
+    """Sources one after another."""
+
+    def __init__(self, pieces: Sequence[Source]) -> None:
+        self._pieces = [piece for piece in pieces if piece.size]
+        self._starts = list(accumulate((piece.size for piece in self._pieces), initial=0))
+        self.size = self._starts[-1]
+
+    def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
+        number = bisect_right(self._starts, offset) - 1
+        end = offset + nbytes
+        if end <= self._starts[number + 1]:
+            return self._pieces[number].read(offset - self._starts[number], nbytes)
+        parts = []
+        while offset < end:
+            piece, start = self._pieces[number], self._starts[number]
+            count = min(end, start + piece.size) - offset
+            parts.append(piece.read(offset - start, count))
+            offset += count
+            number += 1
+        return b"".join(parts)

@@ -1,0 +1,1 @@
+"""Merge strategies: how two values of a parameter group become one."""

@@ -1,0 +1,243 @@
+"""From metadata to a file, what ``git checkout`` does: read top to bottom.
+
+skeleton -> table -> every run decoded in file order -> one digest over all that was given out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import blake3
+
+from git_theta.chunks import read_entries
+from git_theta.digests import digest
+from git_theta.errors import MetadataError, MissingPackError, PackError
+from git_theta.joined import Joined
+from git_theta.metadata import Metadata
+from git_theta.parallel import ordered_map
+from git_theta.plugins import Plugins
+from git_theta.source import Source
+from git_theta.storage.decode import EMPTY, open_buffer
+from git_theta.storage.local import LocalStore
+from git_theta.storage.pack import MAX_BLOCK, BufferId
+from git_theta.table import Table, read_table
+from git_theta.views import swapped
+
+BATCH = 2**20
+"""Bytes of short pieces that one thread decodes at a time."""
+
+
+class Piece(NamedTuple):
+    """A stretch of the file to rebuild."""
+
+    item: int
+    """Number of the item that it belongs to; 0 is the skeleton."""
+    data: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A file that can be read from a store."""
+
+    metadata: Metadata
+    path: str
+    table: Table
+    pieces: tuple[Piece, ...]
+    """All of it in file order."""
+
+    def items(self) -> dict[int, Source]:
+        """The bytes of each item that lies in the file, little-endian where it is numbers."""
+        found: dict[int, Source] = {}
+        runs = iter(zip(self.table.items, self.table.big_endian, strict=True))
+        for item, data in self.pieces:
+            if item:
+                number, big_endian = next(runs)
+                dtype = _item(self.metadata, number)[0].dtype
+                found[number] = swapped(data, dtype) if big_endian else data
+        return found
+
+
+def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugins) -> Rebuilt:
+    """Find everything that a file consists of; nothing but the skeleton is read yet.
+
+    Raises
+    ------
+    MissingPackError
+        When the store lacks something; the message names groups and packs.
+    MetadataError
+        When the metadata contradicts itself.
+    PackError
+        When a pack is corrupt.
+    """
+    skeleton = _read_skeleton(metadata, path, store, plugins)
+    table, at = read_table(skeleton, metadata, path)
+    total = skeleton.size - at + sum(_item(metadata, item, path)[1] for item in table.items)
+    if total != metadata.nbytes or sum(table.gaps) > skeleton.size - at:
+        raise MetadataError(f"{path}: its parts have {total} bytes, expected {metadata.nbytes}")
+    sources = _open_items(metadata, path, table, store, plugins)
+    pieces = []
+    for gap, item, big_endian in zip(table.gaps, table.items, table.big_endian, strict=True):
+        if gap:
+            pieces.append(Piece(0, skeleton.window(at, gap)))
+            at += gap
+        source = sources[item]
+        dtype = _item(metadata, item)[0].dtype
+        pieces.append(Piece(item, swapped(source, dtype) if big_endian else source))
+    pieces.append(Piece(0, skeleton.window(at, skeleton.size - at)))
+    return Rebuilt(metadata, path, table, tuple(pieces))
+
+
+def content(
+    rebuilt: Rebuilt, advance: Callable[[int], None] = lambda _: None
+) -> Iterator[bytes | memoryview]:
+    """All bytes of the file in order; the last of them only counts if no error follows it.
+
+    Raises
+    ------
+    PackError
+        At the end, when what was given out is not the file; the message names the culprit.
+    """
+    hasher = blake3.blake3()
+    try:
+        for data in ordered_map(_read_batch, _batches(rebuilt.pieces)):
+            hasher.update(data)
+            yield data
+            advance(len(data))
+    except PackError:
+        _blame(rebuilt)
+        raise
+    if hasher.digest() != rebuilt.metadata.digest:
+        _blame(rebuilt)
+        raise PackError(
+            f"{rebuilt.path}: what its packs hold is not the file that its metadata describes, "
+            f"expected the digest {rebuilt.metadata.digest.hex()}, found {hasher.hexdigest()}",
+            remedy="The metadata was changed by hand; restore it from git",
+        )
+
+
+def _read_skeleton(metadata: Metadata, path: str, store: LocalStore, plugins: Plugins) -> Source:
+    identity, nbytes = BufferId("U8", metadata.skeleton.digest), metadata.skeleton.nbytes
+    level = _load([(identity, nbytes)], metadata, path, store, plugins)
+    if digest(level) != identity.digest:
+        where = store.find([identity])[identity][0].pack
+        raise store.pack(where).error(f"has a damaged skeleton of {path}")
+    for _ in range(metadata.skeleton.cuts):
+        level = _load(read_entries(level, path), metadata, path, store, plugins)
+    return level
+
+
+def _load(
+    entries: Sequence[tuple[BufferId, int]],
+    metadata: Metadata,
+    path: str,
+    store: LocalStore,
+    plugins: Plugins,
+) -> Source:
+    located = store.find(identity for identity, _ in entries)
+    sources = []
+    for identity, nbytes in entries:
+        if identity not in located:
+            raise _missing(metadata, path, store, [0])
+        source = open_buffer(store, plugins, identity, located[identity])
+        if source.size != nbytes:
+            raise MetadataError(f"{path}: {identity} has {source.size} bytes, expected {nbytes}")
+        sources.append(source)
+    return sources[0] if len(sources) == 1 else Joined(sources)
+
+
+def _item(metadata: Metadata, item: int, path: str = "") -> tuple[BufferId, int]:
+    """Identity and length in bytes of a group or a buffer."""
+    groups, buffers = metadata.groups, metadata.buffers
+    if 1 <= item <= len(groups):
+        group = groups[item - 1]
+        return BufferId(group.dtype, group.digest), group.nbytes
+    if len(groups) < item <= len(groups) + len(buffers):
+        buffer = buffers[item - len(groups) - 1]
+        return BufferId(buffer.dtype, buffer.digest), buffer.nbytes
+    raise MetadataError(f"{path}: its layout names item {item}, which it does not have")
+
+
+def _open_items(
+    metadata: Metadata, path: str, table: Table, store: LocalStore, plugins: Plugins
+) -> dict[int, Source]:
+    identities = {item: _item(metadata, item, path) for item in dict.fromkeys(table.items)}
+    located = store.find(identity for identity, nbytes in identities.values() if nbytes)
+    missing = [n for n, (i, nbytes) in identities.items() if nbytes and i not in located]
+    if missing:
+        raise _missing(metadata, path, store, missing)
+    sources = {}
+    for item, (identity, nbytes) in identities.items():
+        source = open_buffer(store, plugins, identity, located[identity]) if nbytes else EMPTY
+        if source.size != nbytes:
+            raise MetadataError(
+                f"{path}: {item_name(metadata, item)} has {source.size} bytes, expected {nbytes}"
+            )
+        sources[item] = source
+    return sources
+
+
+def item_name(metadata: Metadata, item: int) -> str:
+    """What to call an item in a message."""
+    if item == 0:
+        return "the skeleton"
+    if item <= len(metadata.groups):
+        return f"group {metadata.groups[item - 1].name!r}"
+    return f"buffer {_item(metadata, item)[0]}"
+
+
+def _missing(
+    metadata: Metadata, path: str, store: LocalStore, items: Sequence[int]
+) -> MissingPackError:
+    lost = set(items)
+    packs = [hint.pack for hint in metadata.packs if not lost.isdisjoint(hint.items)]
+    absent = store.packs.missing(packs) or set(packs)
+    names = ", ".join(item_name(metadata, item) for item in items[:3])
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    listed = "".join(f"\n  pack {pack}" for pack in packs if pack in absent)
+    return MissingPackError(
+        f"{path}: the store {store.folder} lacks {names}{more}, expected in:{listed}",
+        remedy=f"Copy these packs into {store.packs.folder} from a clone that has them, "
+        f"then run git theta checkout -- '{path}'",
+    )
+
+
+def _batches(pieces: Sequence[Piece]) -> Iterator[list[tuple[Source, int, int]]]:
+    batch: list[tuple[Source, int, int]] = []
+    nbytes = 0
+    for _, source in pieces:
+        for offset in range(0, source.size, MAX_BLOCK):
+            count = min(MAX_BLOCK, source.size - offset)
+            if batch and nbytes + count > BATCH:
+                yield batch
+                batch, nbytes = [], 0
+            batch.append((source, offset, count))
+            nbytes += count
+    if batch:
+        yield batch
+
+
+def _read_batch(batch: Sequence[tuple[Source, int, int]]) -> bytes | memoryview:
+    if len(batch) == 1:
+        source, offset, count = batch[0]
+        return source.read(offset, count)
+    return b"".join([source.read(offset, count) for source, offset, count in batch])
+
+
+def _blame(rebuilt: Rebuilt) -> None:
+    """Raise the error that names the first damaged item; return when each is what it should be."""
+    for item, source in rebuilt.items().items():
+        name = item_name(rebuilt.metadata, item)
+        try:
+            found = digest(source)
+        except PackError as fault:
+            raise PackError(f"{rebuilt.path}, {name}: {fault}", remedy=fault.remedy) from fault
+        identity = _item(rebuilt.metadata, item)[0]
+        if found != identity.digest:
+            packs = [hint.pack for hint in rebuilt.metadata.packs if item in hint.items]
+            raise PackError(
+                f"{rebuilt.path}, {name}: expected the digest {identity.digest.hex()}, found "
+                f"{found.hex()}; it lies in pack {' or '.join(packs)}",
+                remedy="Run git theta fsck, and restore the pack from a copy",
+            )

@@ -1,0 +1,1 @@
+"""Packs and the places that keep them."""

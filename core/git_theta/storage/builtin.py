@@ -1,0 +1,15 @@
+"""Registers the stores that come with the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from git_theta.hookspecs import hookimpl
+from git_theta.storage.folder import FolderStoreType
+from git_theta.storage.interface import StoreType
+
+
+@hookimpl
+def theta_stores() -> Iterable[StoreType]:
+    """A folder of packs."""
+    return (FolderStoreType(),)

@@ -1,0 +1,139 @@
+"""A folder of packs, each a file under its name: what the local store keeps packs in, and the
+simplest store there is (a shared disk).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from git_theta.errors import MissingPackError, PackError, StoreError
+from git_theta.storage.interface import Store, StoreType
+
+_PACK = re.compile(r"[0-9a-f]{64}")
+
+
+def check_pack_name(pack: str) -> str:
+    """Return a pack's name if it is one, before it becomes part of a path.
+
+    Raises
+    ------
+    StoreError
+        When it is not 64 lower-case hex digits.
+    """
+    if not _PACK.fullmatch(pack):
+        raise StoreError(f"Expected a pack's name of 64 hex digits, found {pack!r}")
+    return pack
+
+
+class PackFolder(Store):
+    """Packs as files in one folder; written under another name first, then renamed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._temporary = folder / "tmp"
+
+    def path(self, pack: str) -> Path:
+        """Where a pack lies, or would lie."""
+        return self.folder / check_pack_name(pack)
+
+    def packs(self) -> set[str]:
+        """Names of all packs in the folder."""
+        try:
+            return {name for name in os.listdir(self.folder) if _PACK.fullmatch(name)}
+        except FileNotFoundError:
+            return set()
+
+    def missing(self, packs: Iterable[str]) -> set[str]:
+        """Those of ``packs`` that the folder does not have."""
+        return {pack for pack in packs if not self.path(pack).is_file()}
+
+    def put(self, pack: str, file: Path) -> None:
+        """Copy a pack into the folder."""
+        target = self.path(pack)
+        if target.is_file():
+            return
+        temporary = self.new_file()
+        try:
+            _copy(file, temporary, pack)
+            self.adopt(temporary, pack)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def get(self, pack: str, file: Path) -> None:
+        """Copy a pack out of the folder."""
+        source = self.path(pack)
+        if not source.is_file():
+            raise MissingPackError(f"The folder {self.folder} has no pack {pack}")
+        try:
+            _copy(source, file, pack)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+
+    def delete(self, pack: str) -> None:
+        """Remove a pack."""
+        self.path(pack).unlink(missing_ok=True)
+
+    def new_file(self) -> Path:
+        """A new empty file on the folder's disk, for :meth:`adopt`.
+
+        Raises
+        ------
+        StoreError
+            When the folder cannot be written to.
+        """
+        try:
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            fd, name = tempfile.mkstemp(prefix="pack-", dir=self._temporary)
+        except OSError as fault:
+            raise StoreError(f"Cannot write to the store {self.folder}: {fault}") from fault
+        os.close(fd)
+        return Path(name)
+
+    def adopt(self, file: Path, pack: str) -> Path:
+        """Give a finished file from :meth:`new_file` its name; never replaces a pack."""
+        target = self.path(pack)
+        if target.is_file():
+            file.unlink(missing_ok=True)
+        else:
+            file.chmod(0o444)
+            file.replace(target)
+        return target
+
+
+class FolderStoreType(StoreType):
+    """Opens ``file:///path/to/folder``."""
+
+    scheme = "file"
+
+    def open(self, url: str) -> PackFolder:
+        """Open the folder, which must exist."""
+        parts = urlsplit(url)
+        folder = Path(unquote(parts.path))
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+            raise StoreError(f"Expected file:///path/to/folder, found {url}")
+        if not folder.is_dir():
+            raise StoreError(f"There is no folder {folder}", remedy=f"mkdir -p {folder}")
+        return PackFolder(folder)
+
+
+def _copy(source: Path, target: Path, pack: str) -> None:
+    """Copy a pack and check that its name is the SHA-256 of what was copied."""
+    try:
+        shutil.copyfile(source, target)
+        with target.open("rb") as copied:
+            found = hashlib.file_digest(copied, "sha256").hexdigest()
+    except OSError as fault:
+        raise StoreError(f"Cannot copy pack {pack} to {target}: {fault}") from fault
+    if found != pack:
+        raise PackError(
+            f"Pack {pack} at {source} is corrupt: its SHA-256 is {found}",
+            remedy="Restore the pack from another store or clone",
+        )

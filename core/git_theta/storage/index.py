@@ -1,0 +1,124 @@
+"""The local store's index: which pack, and which payload in it, holds a buffer.
+
+A cache in SQLite that can be rebuilt from the packs, so it is written without waiting for the
+disk. The rollback journal rather than WAL, so that a store may lie on a network disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from git_theta.errors import StoreError
+from git_theta.storage.pack import BufferId
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS packs (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL);
+CREATE TABLE IF NOT EXISTS buffers (
+    digest BLOB NOT NULL, dtype TEXT NOT NULL, pack INTEGER NOT NULL,
+    payload INTEGER NOT NULL, slot INTEGER NOT NULL, depth INTEGER NOT NULL,
+    PRIMARY KEY (digest, dtype, pack, payload)
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+_WAIT = 60.0  # seconds that a writer waits for another one
+
+
+class Location(NamedTuple):
+    """Where a buffer lies."""
+
+    pack: str
+    """Name of the pack."""
+    payload: int
+    """Number of the payload in the pack."""
+    slot: int
+    """Which of the payload's buffers it is."""
+    depth: int
+    """Payloads to read to decode it."""
+
+
+class Index:
+    """The index of one local store."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._connect()
+        except sqlite3.DatabaseError:  # not a database: rebuild what is only a cache
+            path.unlink(missing_ok=True)
+            self._connect()
+
+    def _connect(self) -> None:
+        try:
+            self._db = sqlite3.connect(
+                self._path, timeout=_WAIT, isolation_level=None, check_same_thread=False
+            )
+            self._db.execute("PRAGMA synchronous = OFF")
+            if self._db.execute("PRAGMA user_version").fetchone() != (1,):
+                self._db.executescript(_SCHEMA)
+        except sqlite3.OperationalError as fault:
+            raise StoreError(f"Cannot open the store's index {self._path}: {fault}") from fault
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def packs(self) -> set[str]:
+        """Names of the packs that are indexed."""
+        return {row[0] for row in self._db.execute("SELECT id FROM packs")}
+
+    def empty(self) -> bool:
+        """Whether no buffer is indexed."""
+        return self._db.execute("SELECT 1 FROM buffers LIMIT 1").fetchone() is None
+
+    def add(self, pack: str, buffers: Iterable[tuple[int, int, int, BufferId]]) -> None:
+        """Index a pack: (payload, slot, depth, identity) of all its buffers, all or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("INSERT OR IGNORE INTO packs (id) VALUES (?)", (pack,))
+            (number,) = self._db.execute(
+                "SELECT number FROM packs WHERE id = ?", (pack,)
+            ).fetchone()
+            self._db.executemany(
+                "INSERT OR IGNORE INTO buffers VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (identity.digest, identity.dtype, number, payload, slot, depth)
+                    for payload, slot, depth, identity in buffers
+                ),
+            )
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def remove(self, pack: str) -> None:
+        """Forget a pack and its buffers."""
+        self._db.execute("BEGIN IMMEDIATE")
+        where = "SELECT number FROM packs WHERE id = ?"
+        self._db.execute(f"DELETE FROM buffers WHERE pack = ({where})", (pack,))
+        self._db.execute("DELETE FROM packs WHERE id = ?", (pack,))
+        self._db.execute("COMMIT")
+
+    def find(self, buffers: Iterable[BufferId]) -> dict[BufferId, list[Location]]:
+        """Where buffers lie, those that are read with the fewest payloads first."""
+        found: dict[BufferId, list[Location]] = {}
+        for batch in _batches(buffers, 500):
+            marks = ", ".join("?" * len(batch))
+            rows = self._db.execute(
+                "SELECT dtype, digest, id, payload, slot, depth FROM buffers "
+                "JOIN packs ON pack = number "
+                f"WHERE digest IN ({marks}) ORDER BY depth, id, payload",
+                [identity.digest for identity in batch],
+            )
+            for dtype, digest, *rest in rows:
+                found.setdefault(BufferId(dtype, digest), []).append(Location(*rest))
+        return found
+
+
+def _batches(items: Iterable[BufferId], size: int) -> Iterator[Sequence[BufferId]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

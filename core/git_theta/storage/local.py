@@ -1,0 +1,109 @@
+"""The local store: the packs of one repository, in ``theta/`` of its git folder."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+
+from git_theta.errors import MissingPackError, PackError, StoreError
+from git_theta.storage.folder import PackFolder
+from git_theta.storage.index import Index, Location
+from git_theta.storage.pack import BufferId, Pack
+
+OPEN_PACKS = 64
+"""How many packs are kept open at once."""
+
+
+class LocalStore:
+    """Packs and their index; safe to use from several threads and several processes at once.
+
+    Packs that lie in the folder without being indexed (another process wrote them, or this one
+    was killed before it could) are indexed when the store is opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.packs = PackFolder(folder / "objects")
+        try:
+            self.packs.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise StoreError(f"Cannot create the store {folder}: {fault}") from fault
+        self.index = Index(folder / "index.sqlite")
+        self.damaged: dict[str, PackError] = {}
+        """Packs that could not be indexed, by name."""
+        self._open: OrderedDict[str, Pack] = OrderedDict()
+        self._lock = Lock()
+        self.refresh()
+
+    def __enter__(self) -> LocalStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all files."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+        self.index.close()
+
+    def refresh(self) -> None:
+        """Make the index agree with the packs that lie in the folder."""
+        try:
+            indexed, present = self.index.packs(), self.packs.packs()
+            for pack in indexed - present:
+                self.index.remove(pack)
+            for pack in sorted(present - indexed):
+                try:
+                    self.index.add(pack, self.pack(pack).buffers())
+                except PackError as fault:
+                    self.damaged[pack] = fault
+        except sqlite3.Error as fault:
+            raise StoreError(
+                f"The index of the store {self.folder} cannot be used: {fault}",
+                remedy=f"Remove {self.folder / 'index.sqlite'}; it is rebuilt from the packs",
+            ) from fault
+
+    def rebuild(self) -> None:
+        """Throw the index away and index every pack anew."""
+        for pack in self.index.packs():
+            self.index.remove(pack)
+        self.damaged.clear()
+        self.refresh()
+
+    def pack(self, pack: str) -> Pack:
+        """An open pack; the store closes it.
+
+        Raises
+        ------
+        MissingPackError
+            When the store does not have it.
+        """
+        with self._lock:
+            found = self._open.pop(pack, None)
+            if found is None:
+                try:
+                    found = Pack(self.packs.path(pack))
+                except FileNotFoundError as fault:
+                    raise MissingPackError(
+                        f"Pack {pack} is not in the store {self.folder}",
+                        remedy="Copy it from another clone's store, then run git theta fsck",
+                    ) from fault
+            self._open[pack] = found
+            if len(self._open) > OPEN_PACKS:
+                self._open.popitem(last=False)  # closed once its last reader lets go of it
+            return found
+
+    def find(self, buffers: Iterable[BufferId]) -> dict[BufferId, list[Location]]:
+        """Where buffers lie; those that the store does not have are left out."""
+        return self.index.find(buffers)
+
+    def warn_damaged(self) -> None:
+        """Tell on stderr about packs that could not be indexed."""
+        for fault in self.damaged.values():
+            print(f"git-theta: warning: {fault}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Update types: how a stored buffer relates to earlier ones. One file a type."""

@@ -1,0 +1,16 @@
+"""Registers the update types that come with the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from git_theta.hookspecs import hookimpl
+from git_theta.updates.dense import Dense
+from git_theta.updates.interface import UpdateType
+from git_theta.updates.patch import Patch
+
+
+@hookimpl
+def theta_update_types() -> Iterable[UpdateType]:
+    """Dense values, and patches of bytes."""
+    return (Dense(), Patch())

@@ -1,0 +1,73 @@
+"""zstd frames that say how long they are: the only ones that packs may hold.
+
+Decompressing never reserves more than the caller expects, whatever a hostile frame claims.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import zstandard
+
+from git_theta.errors import PackError
+
+_local = threading.local()  # contexts must not be shared between threads
+
+
+def compress_text(data: bytes | memoryview) -> bytes:
+    """One frame of bytes that may repeat (text, headers, code), with zstd's ordinary settings."""
+    if not hasattr(_local, "text"):
+        _local.text = zstandard.ZstdCompressor(level=3)
+    frame: bytes = _local.text.compress(data)
+    return frame
+
+
+def compress_numbers(data: bytes | memoryview) -> bytes:
+    """One frame of a byte plane: entropy coding all but alone, match search hurts there."""
+    if not hasattr(_local, "numbers"):
+        _local.numbers = zstandard.ZstdCompressor(
+            compression_params=zstandard.ZstdCompressionParameters(
+                strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=6, window_log=18
+            )
+        )
+    frame: bytes = _local.numbers.compress(data)
+    return frame
+
+
+def compress_against(data: bytes, dictionary: bytes) -> bytes:
+    """One frame of ``data`` with ``dictionary`` as content that was seen before."""
+    frame: bytes = zstandard.ZstdCompressor(level=9, dict_data=_raw(dictionary)).compress(data)
+    return frame
+
+
+def decompress(data: bytes | memoryview, nbytes: int, *, dictionary: bytes | None = None) -> bytes:
+    """Decompress one frame that must say it holds exactly ``nbytes`` bytes.
+
+    Raises
+    ------
+    PackError
+        When it says, or holds, anything else.
+    """
+    try:
+        claimed = zstandard.get_frame_parameters(data).content_size
+        if claimed != nbytes:
+            raise PackError(f"Expected a zstd frame of {nbytes} bytes, found one of {claimed}")
+        plain: bytes = _decompressor(dictionary).decompress(data, allow_extra_data=False)
+    except zstandard.ZstdError as fault:
+        raise PackError(f"Expected a zstd frame of {nbytes} bytes, found: {fault}") from fault
+    if len(plain) != nbytes:
+        raise PackError(f"Expected a zstd frame of {nbytes} bytes, found {len(plain)}")
+    return plain
+
+
+def _decompressor(dictionary: bytes | None) -> Any:
+    if dictionary is not None:
+        return zstandard.ZstdDecompressor(dict_data=_raw(dictionary))
+    if not hasattr(_local, "decompressor"):
+        _local.decompressor = zstandard.ZstdDecompressor()
+    return _local.decompressor
+
+
+def _raw(dictionary: bytes) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
