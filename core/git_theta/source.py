@@ -57,9 +57,13 @@ class Source(ABC):
 class Window(Source):
     """A part of another source."""
 
+    _parent: Source
+    _offset: int
+
     def __init__(self, parent: Source, offset: int, nbytes: int) -> None:
-        while isinstance(parent, Window):
-            parent, offset = parent._parent, parent._offset + offset
+        if isinstance(parent, Window):  # a window of a window reads the outermost one directly
+            offset += parent._offset
+            parent = parent._parent
         self._parent, self._offset, self.size = parent, offset, nbytes
 
     def _read(self, offset: int, nbytes: int) -> bytes | memoryview:

@@ -23,6 +23,12 @@ COMMANDS: dict[str, str] = {
     "uninstall": "git_theta.cli.uninstall:uninstall",
     "track": "git_theta.cli.track:track",
     "untrack": "git_theta.cli.untrack:untrack",
+    "add": "git_theta.cli.add:add",
+    "checkout": "git_theta.cli.checkout:checkout",
+    "ls-files": "git_theta.cli.ls_files:ls_files",
+    "show": "git_theta.cli.show:show",
+    "fsck": "git_theta.cli.fsck:fsck",
+    "doctor": "git_theta.cli.doctor:doctor",
     "plugins": "git_theta.cli.plugins:plugins",
     "completion": "git_theta.cli.completion:completion",
 }

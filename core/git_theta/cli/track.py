@@ -49,8 +49,11 @@ def track(wanted: tuple[str, ...], filename: bool, as_json: bool) -> None:
     tracking.check(tree, chosen.values())
     ensure_installed()
     outcomes = tracking.track(tree, chosen.values())
+    for argument, pattern in chosen.items():
+        if pattern.endswith("/**") and not argument.endswith("**"):
+            click.echo(f"{argument} is a folder; git's attributes match files, so it is {pattern}")
     for outcome in outcomes:
-        _tell(tree, outcome)
+        _tell(outcome)
     for argument, pattern in chosen.items():
         _warn_of_wildcards(tree, argument, pattern)
     tell_renormalize(tree, outcomes, "are in git as they were before; hand them to git-theta with:")
@@ -75,7 +78,7 @@ def tell_renormalize(tree: WorkTree, outcomes: Sequence[Outcome], said: str) -> 
     click.echo(f"{count} {said}\n  git add --renormalize -- {shlex.join(names)}", err=True)
 
 
-def _tell(tree: WorkTree, outcome: Outcome) -> None:
+def _tell(outcome: Outcome) -> None:
     shown = attributes.quote(outcome.pattern)
     said = {
         Done.ADDED: f"Tracking {shown}",

@@ -14,9 +14,11 @@ from git_theta.errors import GitError
 from git_theta.git import run
 
 READERS = frozenset(
-    ["blame", "cherry", "describe", "diff", "diff-files", "diff-index", "diff-tree"]
-    + ["format-patch", "grep", "log", "ls-files", "range-diff", "rev-list", "shortlog"]
-    + ["show", "status", "whatchanged"]
+    [
+        *("blame", "cherry", "describe", "diff", "diff-files", "diff-index", "diff-tree"),
+        *("format-patch", "grep", "log", "ls-files", "range-diff", "rev-list", "shortlog"),
+        *("show", "status", "whatchanged"),
+    ]
 )
 """git commands that never put anything into the index or into an object that stays."""
 

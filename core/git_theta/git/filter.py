@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
+from git_theta import __version__
 from git_theta.errors import GitError, ThetaError
 from git_theta.git.pktline import PacketReader, PacketWriter
 from git_theta.git.received import Received, receive
@@ -32,6 +33,9 @@ def main(args: list[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else args
     skip = "--skip" in args or os.environ.get("GIT_THETA_SKIP_SMUDGE") == "1"
     args = [arg for arg in args if arg != "--skip"]
+    if args == ["--version"]:
+        print(f"git-theta {__version__}")
+        return 0
     sys.setswitchinterval(0.1)  # threads here wait for C code, not for each other
     try:
         with Repository() as repository:

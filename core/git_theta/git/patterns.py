@@ -46,7 +46,7 @@ def from_argument(argument: str, *, folder: Path, top: Path, literal: bool = Fal
     if path == ".." or path.startswith("../"):
         raise _outside(argument, folder)
     plain = literal or not _GLOB.search(path)
-    if wants_folder or path == "." or (plain and (folder / path).is_dir()):
+    if wants_folder or path == "." or (plain and os.path.isdir(folder / path)):
         path = "**" if path == "." else f"{escape(path) if literal else path}/**"
     elif literal:
         # One file is meant, so its name must not match in the folders below.

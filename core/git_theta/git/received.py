@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,30 @@ def receive(stream: Iterable[memoryview], path: str, temporary: Path) -> Receive
         return Received(BytesSource(window), hasher.digest())
     spool.add(window)
     return spool.finish(hasher.digest())
+
+
+def open_file(
+    path: str | os.PathLike[str], advance: Callable[[int], None] = lambda _: None
+) -> Received:
+    """A file that nobody streams; ``advance`` is told how many bytes were hashed.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        stamp = Stamp.of(fd)
+        source = FileSource(fd)
+        hasher = blake3.blake3(max_threads=blake3.blake3.AUTO)
+        for block in source.blocks(IN_MEMORY):
+            hasher.update(block)
+            advance(len(block))
+    except BaseException:
+        os.close(fd)
+        raise
+    return Received(source, hasher.digest(), fd, stamp)
 
 
 class _Spool:
