@@ -94,7 +94,7 @@ def _check_tensor(tensor: Tensor, layout: Layout) -> None:
         BITS[dtype] != BITS[buffer.dtype] and (strides or offset or BITS[dtype] < 8)
     ):
         raise CheckpointError(f"Group {name!r} is {dtype}, its buffer is {buffer.dtype}")
-    if any(n < 0 for n in shape) or offset < 0:
+    if any(n < 0 for n in shape) or offset < 0 or offset * BITS[dtype] % 8:
         raise CheckpointError(f"Group {name!r} has shape {list(shape)} at offset {offset}")
     if strides is None:
         try:

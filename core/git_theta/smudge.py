@@ -19,7 +19,7 @@ from git_theta.metadata import Metadata
 from git_theta.parallel import ordered_map
 from git_theta.plugins import Plugins
 from git_theta.source import Source
-from git_theta.storage.decode import EMPTY, open_buffer
+from git_theta.storage.decode import EMPTY, Reader
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import MAX_BLOCK, BufferId
 from git_theta.table import Table, read_table
@@ -71,12 +71,13 @@ def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugin
     PackError
         When a pack is corrupt.
     """
-    skeleton = _read_skeleton(metadata, path, store, plugins)
+    reader = Reader(store, plugins)
+    skeleton = _read_skeleton(metadata, path, store, reader)
     table, at = read_table(skeleton, metadata, path)
     total = skeleton.size - at + sum(_item(metadata, item, path)[1] for item in table.items)
     if total != metadata.nbytes or sum(table.gaps) > skeleton.size - at:
         raise MetadataError(f"{path}: its parts have {total} bytes, expected {metadata.nbytes}")
-    sources = _open_items(metadata, path, table, store, plugins)
+    sources = _open_items(metadata, path, table, store, reader)
     pieces = []
     for gap, item, big_endian in zip(table.gaps, table.items, table.big_endian, strict=True):
         if gap:
@@ -117,14 +118,14 @@ def content(
         )
 
 
-def _read_skeleton(metadata: Metadata, path: str, store: LocalStore, plugins: Plugins) -> Source:
+def _read_skeleton(metadata: Metadata, path: str, store: LocalStore, reader: Reader) -> Source:
     identity, nbytes = BufferId("U8", metadata.skeleton.digest), metadata.skeleton.nbytes
-    level = _load([(identity, nbytes)], metadata, path, store, plugins)
+    level = _load([(identity, nbytes)], metadata, path, store, reader)
     if digest(level) != identity.digest:
         where = store.find([identity])[identity][0].pack
         raise store.pack(where).error(f"has a damaged skeleton of {path}")
     for _ in range(metadata.skeleton.cuts):
-        level = _load(read_entries(level, path), metadata, path, store, plugins)
+        level = _load(read_entries(level, path), metadata, path, store, reader)
     return level
 
 
@@ -133,14 +134,14 @@ def _load(
     metadata: Metadata,
     path: str,
     store: LocalStore,
-    plugins: Plugins,
+    reader: Reader,
 ) -> Source:
     located = store.find(identity for identity, _ in entries)
     sources = []
     for identity, nbytes in entries:
         if identity not in located:
             raise _missing(metadata, path, store, [0])
-        source = open_buffer(store, plugins, identity, located[identity])
+        source = reader.open(identity, located[identity])
         if source.size != nbytes:
             raise MetadataError(f"{path}: {identity} has {source.size} bytes, expected {nbytes}")
         sources.append(source)
@@ -160,7 +161,7 @@ def _item(metadata: Metadata, item: int, path: str = "") -> tuple[BufferId, int]
 
 
 def _open_items(
-    metadata: Metadata, path: str, table: Table, store: LocalStore, plugins: Plugins
+    metadata: Metadata, path: str, table: Table, store: LocalStore, reader: Reader
 ) -> dict[int, Source]:
     identities = {item: _item(metadata, item, path) for item in dict.fromkeys(table.items)}
     located = store.find(identity for identity, nbytes in identities.values() if nbytes)
@@ -169,7 +170,7 @@ def _open_items(
         raise _missing(metadata, path, store, missing)
     sources = {}
     for item, (identity, nbytes) in identities.items():
-        source = open_buffer(store, plugins, identity, located[identity]) if nbytes else EMPTY
+        source = reader.open(identity, located[identity]) if nbytes else EMPTY
         if source.size != nbytes:
             raise MetadataError(
                 f"{path}: {item_name(metadata, item)} has {source.size} bytes, expected {nbytes}"
@@ -203,26 +204,27 @@ def _missing(
     )
 
 
-def _batches(pieces: Sequence[Piece]) -> Iterator[list[tuple[Source, int, int]]]:
-    batch: list[tuple[Source, int, int]] = []
+def _batches(pieces: Sequence[Piece]) -> Iterator[tuple[Source, int, int]]:
+    """What to read at once: a stretch of a long piece, or many short pieces together."""
+    short: list[Source] = []
     nbytes = 0
     for _, source in pieces:
+        if short and nbytes + source.size > BATCH:
+            yield Joined(short), 0, nbytes
+            short, nbytes = [], 0
+        if source.size <= BATCH:
+            short.append(source)
+            nbytes += source.size
+            continue
         for offset in range(0, source.size, MAX_BLOCK):
-            count = min(MAX_BLOCK, source.size - offset)
-            if batch and nbytes + count > BATCH:
-                yield batch
-                batch, nbytes = [], 0
-            batch.append((source, offset, count))
-            nbytes += count
-    if batch:
-        yield batch
+            yield source, offset, min(MAX_BLOCK, source.size - offset)
+    if short:
+        yield Joined(short), 0, nbytes
 
 
-def _read_batch(batch: Sequence[tuple[Source, int, int]]) -> bytes | memoryview:
-    if len(batch) == 1:
-        source, offset, count = batch[0]
-        return source.read(offset, count)
-    return b"".join([source.read(offset, count) for source, offset, count in batch])
+def _read_batch(batch: tuple[Source, int, int]) -> bytes | memoryview:
+    source, offset, count = batch
+    return source.read(offset, count)
 
 
 def _blame(rebuilt: Rebuilt) -> None:

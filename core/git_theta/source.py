@@ -48,6 +48,10 @@ class Source(ABC):
             )
         return Window(self, offset, nbytes)
 
+    def joined(self, after: Source) -> Source | None:
+        """This source and ``after`` as one, if that is just a longer window; else None."""
+        return None
+
     def blocks(self, nbytes: int = BLOCK) -> Iterator[bytes | memoryview]:
         """All bytes in order, ``nbytes`` at a time."""
         for offset in range(0, self.size, nbytes):
@@ -68,6 +72,16 @@ class Window(Source):
 
     def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
         return self._parent._read(self._offset + offset, nbytes)
+
+    def joined(self, after: Source) -> Source | None:
+        """A longer window, if ``after`` is one that begins where this ends."""
+        if (
+            isinstance(after, Window)
+            and after._parent is self._parent
+            and after._offset == self._offset + self.size
+        ):
+            return Window(self._parent, self._offset, self.size + after.size)
+        return None
 
 
 class BytesSource(Source):

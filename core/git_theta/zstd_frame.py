@@ -5,13 +5,16 @@ Decompressing never reserves more than the caller expects, whatever a hostile fr
 
 from __future__ import annotations
 
+import struct
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import zstandard
 
 from git_theta.errors import PackError
 
+_SEGMENT = struct.Struct("=QQ")
 _local = threading.local()  # contexts must not be shared between threads
 
 
@@ -25,14 +28,30 @@ def compress_text(data: bytes | memoryview) -> bytes:
 
 def compress_numbers(data: bytes | memoryview) -> bytes:
     """One frame of a byte plane: entropy coding all but alone, match search hurts there."""
+    frame: bytes = _numbers().compress(data)
+    return frame
+
+
+def compress_each(data: bytes | memoryview, step: int) -> Sequence[bytes | memoryview]:
+    """A frame, as :func:`compress_numbers` makes it, for every ``step`` bytes."""
+    compressor = _numbers()
+    if not hasattr(compressor, "multi_compress_to_buffer"):  # not in every build of the library
+        view = memoryview(data)
+        return [compressor.compress(view[at : at + step]) for at in range(0, len(view), step)]
+    size = len(data)
+    segments = b"".join(_SEGMENT.pack(at, min(step, size - at)) for at in range(0, size, step))
+    frames = compressor.multi_compress_to_buffer(zstandard.BufferWithSegments(data, segments))
+    return [frame.tobytes() for frame in frames]
+
+
+def _numbers() -> Any:
     if not hasattr(_local, "numbers"):
         _local.numbers = zstandard.ZstdCompressor(
             compression_params=zstandard.ZstdCompressionParameters(
                 strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=6, window_log=18
             )
         )
-    frame: bytes = _local.numbers.compress(data)
-    return frame
+    return _local.numbers
 
 
 def compress_against(data: bytes, dictionary: bytes) -> bytes:

@@ -67,9 +67,12 @@ def _invoke(args: list[str]) -> int:
         return done.exit_code
     except click.Abort:
         return INTERRUPTED
+    except click.UsageError as error:
+        # Not click's own hint: "git theta --help" is git's to answer, with a manual page.
+        command = error.ctx.command_path if error.ctx else "git theta"
+        return _report(f"{error.format_message()}\nSee: {command} -h", error.exit_code)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _report(error.format_message(), error.exit_code)
     return 0
 
 

@@ -18,8 +18,11 @@ from git_theta.source import Source
 MAX_HEADER = 16 * 2**20
 """Bytes that the JSON header may take: 150,000 groups and more."""
 
-MAX_VALUES = 2**21
-"""JSON values that the header may hold; a group has nine or ten."""
+MAX_OBJECTS = 2**18
+"""JSON objects that the header may hold, half a kilobyte of memory each; a group is one."""
+
+MAX_VALUES = 3 * 2**19
+"""Other JSON values that the header may hold, 100 bytes of memory each; a group has seven or so."""
 
 DTYPES = frozenset(BITS) - {"C32", "C128"}
 """The dtypes that the safetensors library knows."""
@@ -40,7 +43,7 @@ def read_header(file: Source) -> tuple[dict[str, Any], int]:
     CheckpointError
         When it is not the JSON that the format asks for.
     LimitExceeded
-        When it is larger than `MAX_HEADER` or `MAX_VALUES`.
+        When it is larger than `MAX_HEADER`, `MAX_OBJECTS` or `MAX_VALUES`.
     """
     nbytes = int.from_bytes(file.read(0, 8), "little")
     if nbytes > file.size - 8:
@@ -50,9 +53,10 @@ def read_header(file: Source) -> tuple[dict[str, Any], int]:
     if nbytes > MAX_HEADER:
         raise LimitExceeded(f"Expected a header of at most {MAX_HEADER} bytes, found {nbytes}")
     raw = bytes(file.read(8, nbytes))
-    values = raw.count(b",") + raw.count(b"{") + raw.count(b"[")
-    if values > MAX_VALUES:
-        raise LimitExceeded(f"Expected a header of at most {MAX_VALUES} values, found {values}")
+    for what, limit, marks in (("objects", MAX_OBJECTS, b"{"), ("values", MAX_VALUES, b",[")):
+        found = sum(raw.count(mark) for mark in marks)
+        if found > limit:
+            raise LimitExceeded(f"Expected a header of at most {limit} {what}, found {found}")
     if not raw.startswith(b"{"):
         raise CheckpointError(f"Expected a header that starts with '{{', found {raw[:1]!r}")
     try:
@@ -104,13 +108,13 @@ def find_tensors(
         dtype, shape, (low, high) = info["dtype"], info["shape"], info["data_offsets"]
         if low != end or high < low:
             raise CheckpointError(
-                f"Expected the bytes of group {name!r} to start at {end}, where those before end, "
+                f"Expected the bytes of group {name!r:.200} to start at {end}, where those before end, "
                 f"found them at {low} to {high}"
             )
         end = high
         if (high - low) * 8 != _count_bits(name, dtype, shape):
             raise CheckpointError(
-                f"Group {name!r} is {dtype} of shape {shape}, which does not fill its "
+                f"Group {name!r:.200} is {dtype} of shape {shape!r:.80}, which does not fill its "
                 f"{high - low} bytes"
             )
         buffers.append(Buffer(dtype, start + low, high - low))
@@ -129,25 +133,29 @@ def _read_offsets(name: str, info: Any) -> int:
         _, _, (low, high) = info["dtype"], info["shape"], info["data_offsets"]
     except (KeyError, TypeError, ValueError) as fault:
         raise CheckpointError(
-            f"Expected dtype, shape and data_offsets of group {name!r}, found other keys"
+            f"Expected dtype, shape and data_offsets of group {name!r:.200}, found other keys"
         ) from fault
     if not (type(low) is type(high) is int and 0 <= low < _WORD and 0 <= high < _WORD):
-        raise CheckpointError(f"Group {name!r} has the data_offsets {low!r} and {high!r}")
+        raise CheckpointError(
+            f"Group {name!r:.200} has the data_offsets {low!r:.80} and {high!r:.80}"
+        )
     return low << 64 | high
 
 
 def _count_bits(name: str, dtype: object, shape: object) -> int:
     if type(dtype) is not str or dtype not in DTYPES:
-        raise CheckpointError(f"Group {name!r} has the dtype {dtype!r}, which is none of the known")
+        raise CheckpointError(
+            f"Group {name!r:.200} has the dtype {dtype!r:.80}, which is none of the known"
+        )
     if type(shape) is not list:
-        raise CheckpointError(f"Expected a list as the shape of group {name!r}")
+        raise CheckpointError(f"Expected a list as the shape of group {name!r:.200}")
     count = 1
     for extent in shape:
         if type(extent) is not int or not 0 <= extent < _WORD:
-            raise CheckpointError(f"Group {name!r} has a shape of {extent!r}")
+            raise CheckpointError(f"Group {name!r:.200} has a shape of {extent!r:.80}")
         count *= extent
         if count >= _WORD:  # also where a later extent is 0, as in the library
-            raise CheckpointError(f"Group {name!r} has more elements than 64 bits can count")
+            raise CheckpointError(f"Group {name!r:.200} has more elements than 64 bits can count")
     return count * BITS[dtype]
 
 

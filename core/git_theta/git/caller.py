@@ -22,22 +22,38 @@ READERS = frozenset(
 )
 """git commands that never put anything into the index or into an object that stays."""
 
+_SHELL = "!"
+"""An alias that runs a shell; the commands in it speak for themselves."""
+
+_GENERATIONS = 8
+"""How many parents are looked at."""
+
 _WITH_VALUE = frozenset(
     ["-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env", "--exec-path"]
 )
 
 
 def only_reads() -> bool:
-    """Whether the git command that started this process is known to only read."""
-    pid = os.getppid()
-    for _ in range(3):
-        parent, words = _process(pid)
+    """Whether the git commands that started this process are known to only read.
+
+    All of a chain must be: what ``git diff-files`` prints for ``git add -p`` ends up in the index.
+    """
+    asked = ""
+    parent, words = _process(os.getppid())
+    for _ in range(_GENERATIONS):
         if words and Path(words[0]).name in ("git", "git.exe"):
-            return _command(words[1:]) in READERS
-        pid = parent
-        if pid <= 1:
-            return False
-    return False
+            command = _command(words[1:])
+            if command == "status" and not asked:
+                return True  # prints no content, whoever wants to know
+            if command not in (*READERS, _SHELL):
+                return False
+            asked = asked or command
+        elif asked:
+            break
+        if parent <= 1:
+            break
+        parent, words = _process(parent)
+    return asked in READERS
 
 
 def _command(words: list[str]) -> str:
@@ -51,6 +67,8 @@ def _command(words: list[str]) -> str:
         alias = run.text("config", "--get", f"alias.{words[0]}", ok=(0, 1))
     except GitError:
         return ""
+    if alias.startswith("!"):
+        return _SHELL
     return alias.split()[0] if alias.split() else words[0]
 
 

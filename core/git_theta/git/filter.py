@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from git_theta import __version__
-from git_theta.errors import GitError, ThetaError
+from git_theta.errors import GitError, MissingPluginError, ThetaError
+from git_theta.git.known import find_known, is_stored
 from git_theta.git.pktline import PacketReader, PacketWriter
 from git_theta.git.received import Received, receive
 from git_theta.git.repository import Repository
@@ -23,6 +25,9 @@ from git_theta.metadata import (
     parse,
     parse_head,
 )
+
+if TYPE_CHECKING:
+    from git_theta.clean import Cleaned
 
 USAGE = "usage: git-theta-filter (process | clean PATH | smudge PATH) [--skip]"
 _PIPE_BYTES = 2**20
@@ -104,15 +109,23 @@ def _answer(
 ) -> Iterator[bytes | memoryview]:
     if command == "clean":
         with receive(stream, path, repository.folder / "theta" / "tmp") as received:
-            yield clean_received(repository, path, received)
+            from git_theta.git.caller import only_reads
+
+            yield clean_received(repository, path, received, only_reads=only_reads)
     elif command == "smudge":
         yield from _smudge(repository, path, stream, skip=skip)
     else:
         raise GitError(f"Expected the command clean or smudge from git, found {command!r}")
 
 
-def clean_received(repository: Repository, path: str, received: Received) -> bytes:
-    """The metadata of what was received; stored as a side effect.
+def clean_received(
+    repository: Repository,
+    path: str,
+    received: Received,
+    *,
+    only_reads: Callable[[], bool] = lambda: False,
+) -> bytes:
+    """The metadata of what was received; stored as a side effect, unless the caller only reads.
 
     What git has already is answered from git, before any format is asked: so nothing changes
     without a change, with or without the plugins that once read the file.
@@ -123,15 +136,33 @@ def clean_received(repository: Repository, path: str, received: Received) -> byt
     if looks_like_metadata(file.read(0, min(file.size, 64))) and file.size <= 2 * MAX_BYTES:
         return normalize(bytes(file.read(0, file.size)), path)
     versions = repository.versions(path)
-    for text in versions:
-        head = parse_head(text)
-        if head and (head.digest, head.nbytes) == (received.digest, file.size):
-            return text.replace(b"\r\n", b"\n")
+    known = find_known(versions, received.digest, file.size)
+    if known and is_stored(repository, known, path):
+        return known
+    writes = not only_reads()
+    if known and not writes:
+        return known
+    try:
+        cleaned = _clean(repository, path, received, versions, write=writes)
+    except MissingPluginError:
+        if known:
+            return known
+        raise
+    if known:  # what the store had lost is there again
+        return known
+    if cleaned.warning:
+        _say(f"warning: {cleaned.warning}\nwarning: {path} is stored byte for byte, as unknown")
+    return cleaned.text
+
+
+def _clean(
+    repository: Repository, path: str, received: Received, versions: list[bytes], *, write: bool
+) -> Cleaned:
     from git_theta.clean import clean
     from git_theta.cli.progress import progress
-    from git_theta.git.caller import only_reads
     from git_theta.plugins import installed
 
+    file = received.source
     with progress(f"Storing {path}", 2 * file.size) as advance:
         cleaned = clean(
             file,
@@ -140,13 +171,11 @@ def clean_received(repository: Repository, path: str, received: Received) -> byt
             store=repository.store,
             plugins=installed(),
             previous=parse_head(versions[0]) if versions else None,
-            write=not only_reads(),
+            write=write,
             advance=advance,
         )
     received.check_unchanged(path)
-    if cleaned.warning:
-        _say(f"warning: {cleaned.warning}\nwarning: {path} is stored byte for byte, as unknown")
-    return cleaned.text
+    return cleaned
 
 
 def _smudge(

@@ -89,7 +89,7 @@ class Repository:
 
     def versions(self, path: str) -> list[bytes]:
         """The metadata that git has for a path: index entry, unmerged stages, HEAD."""
-        names = [f":{path}", f":2:{path}", f":3:{path}", f":1:{path}", f"HEAD:{path}"]
+        names = [f":0:{path}", f":2:{path}", f":3:{path}", f":1:{path}", f"HEAD:{path}"]
         oids = [found[0] for found in self.objects(names) if found and _may_be_metadata(found)]
         texts = [self.blob(oid) for oid in dict.fromkeys(oids)]
         return [text for text in texts if parse_head(text)]

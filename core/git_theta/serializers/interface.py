@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 
 class Serializer(ABC):
@@ -26,7 +27,7 @@ class Serializer(ABC):
     """Name of the serializer in packs: lower case, digits, hyphens."""
 
     def block_bytes(self, dtype: str) -> int:
-        """Bytes of a block before encoding, a multiple of 16, at most 16 MiB."""
+        """Bytes of a block before encoding, a power of two from 2 KiB to 8 MiB."""
         return 2**22
 
     @abstractmethod
@@ -43,3 +44,29 @@ class Serializer(ABC):
             When ``data`` does not decode to exactly ``nbytes`` bytes. Never reserve more memory
             than a few times ``nbytes``.
         """
+
+    def encode_blocks(
+        self, data: bytes | memoryview, block: int, dtype: str
+    ) -> list[bytes | memoryview]:
+        """Encode many short blocks of ``block`` bytes (the last may be shorter) at once.
+
+        The kernel puts many small buffers into one payload of short blocks. Override this where
+        working on all of them together is quicker; the result must be that of :meth:`encode`
+        or another that :meth:`decode` undoes.
+        """
+        view = memoryview(data)
+        return [self.encode(view[at : at + block], dtype) for at in range(0, len(view), block)]
+
+    def decode_blocks(
+        self, blocks: Sequence[bytes | memoryview], block: int, nbytes: int, dtype: str
+    ) -> bytes | memoryview:
+        """Decode many short blocks of ``block`` bytes, ``nbytes`` together; errors as above.
+
+        A block that is stored as it is has the length that it decodes to; the kernel's rule, not
+        the serializer's.
+        """
+        pieces = []
+        for number, data in enumerate(blocks):
+            size = min(block, nbytes - number * block)
+            pieces.append(data if len(data) == size else self.decode(data, dtype, size))
+        return b"".join(pieces)

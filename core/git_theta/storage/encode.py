@@ -15,20 +15,25 @@ from typing import Any, NamedTuple
 import blake3
 
 from git_theta.errors import FileChangedError, StoreError
+from git_theta.joined import Joined
 from git_theta.parallel import ordered_map
 from git_theta.plugins import Plugins
-from git_theta.source import BytesSource, Source
+from git_theta.source import Source
+from git_theta.storage.decode import SHORT_BLOCK
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import MAX_BLOCK, PACK_BYTES, BufferId, PackWriter
 from git_theta.updates.choose import Choice, choose
+from git_theta.updates.interface import Part
 
+PREFERRED = "planes"
+"""The serializer of parts that do not name one."""
 BUNDLE_MEMBER = 2**11
 """Buffers shorter than this may share a payload."""
-BUNDLE = 2**12
+BUNDLE = 2**18
 """Most decoded bytes of a payload that several buffers share."""
-BATCH = 2**18
-"""Bytes of short buffers that one thread serializes at a time."""
+BUNDLE_BLOCK = 2**11
+"""Bytes of a block in such a payload: so to read one buffer never takes more than two of them."""
 
 
 class Wanted(NamedTuple):
@@ -47,18 +52,21 @@ class _Pending:
 
     members: Sequence[Wanted]
     choice: Choice
+    blocks: tuple[int, ...]
+    """Bytes of a block in each part."""
     hasher: Any = field(default_factory=blake3.blake3)
     lengths: list[list[int]] = field(default_factory=list)
-    serializers: list[str] = field(default_factory=list)
 
 
 class _Job(NamedTuple):
-    """Blocks to serialize: one of a long payload, or all of several short ones."""
+    """Bytes to serialize: one long block, or all short blocks of a part."""
 
-    pending: Sequence[_Pending]
+    pending: _Pending
     part: int
     offset: int
+    nbytes: int
     last: bool
+    """Whether the payload ends with it."""
 
 
 def store_buffers(
@@ -80,11 +88,10 @@ def store_buffers(
     """
     packs = _Packs(store, plugins)
     try:
-        jobs = _jobs(_pending(store, plugins, wanted), plugins)
-        for job, encoded in ordered_map(lambda job: (job, _encode(job, plugins)), jobs):
-            for pending, (raw, name, block) in zip(job.pending, encoded, strict=True):
-                packs.write(pending, job, raw, name, block)
-                advance(len(raw))
+        jobs = _jobs(_pending(store, plugins, wanted))
+        for job, raw, blocks in ordered_map(lambda job: _encode(job, plugins), jobs):
+            packs.write(job, raw, blocks)
+            advance(len(raw))
         packs.finish()
         return packs.locations
     except OSError as fault:
@@ -98,77 +105,71 @@ def store_buffers(
 
 def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> Iterator[_Pending]:
     bundle: list[Wanted] = []
-    nbytes = 0
+    nbytes, dtype = 0, ""
     for item in wanted:
         size = item.data.size
         small = size < BUNDLE_MEMBER and item.base is None
-        fits = small and (not bundle or item.identity.dtype == bundle[0].identity.dtype)
-        if bundle and not (fits and nbytes + size <= BUNDLE):
+        if bundle and (not small or item.identity.dtype != dtype or nbytes + size > BUNDLE):
             yield _bundle(plugins, bundle)
             bundle, nbytes = [], 0
         if small:
             bundle.append(item)
             nbytes += size
+            dtype = item.identity.dtype
         else:
-            yield _Pending([item], choose(store, plugins, *item))
+            choice = choose(store, plugins, *item)
+            blocks = (_block_bytes(plugins, part) for part in choice.update.parts)
+            yield _Pending([item], choice, tuple(blocks))
     if bundle:
         yield _bundle(plugins, bundle)
 
 
 def _bundle(plugins: Plugins, bundle: Sequence[Wanted]) -> _Pending:
-    data = b"".join([bytes(item.data.read(0, item.data.size)) for item in bundle])
-    dtype = bundle[0].identity.dtype
-    update = plugins.update_type("dense").encode(BytesSource(data), None, dtype)
+    data = Joined([item.data for item in bundle])
+    update = plugins.update_type("dense").encode(data, None, bundle[0].identity.dtype)
     assert update is not None
-    return _Pending(list(bundle), Choice("dense", update))
+    return _Pending(list(bundle), Choice("dense", update), (BUNDLE_BLOCK,))
 
 
-def _jobs(pendings: Iterable[_Pending], plugins: Plugins) -> Iterator[_Job]:
-    short: list[_Pending] = []
-    nbytes = 0
+def _jobs(pendings: Iterable[_Pending]) -> Iterator[_Job]:
     for pending in pendings:
         parts = pending.choice.update.parts
-        size = sum(part.data.size for part in parts)
-        if len(parts) == 1 and size <= BATCH:
-            short.append(pending)
-            nbytes += size
-            if nbytes >= BATCH:
-                yield _Job(short, 0, 0, True)
-                short, nbytes = [], 0
-            continue
-        if short:
-            yield _Job(short, 0, 0, True)
-            short, nbytes = [], 0
-        for number, part in enumerate(parts):
-            block = _block_bytes(plugins, part.serializer or "planes", part.dtype)
-            for offset in range(0, part.data.size, block):
-                last = number == len(parts) - 1 and offset + block >= part.data.size
-                yield _Job([pending], number, offset, last)
-    if short:
-        yield _Job(short, 0, 0, True)
+        for number, (part, block) in enumerate(zip(parts, pending.blocks, strict=True)):
+            size = part.data.size
+            step = size if block <= SHORT_BLOCK else block
+            for offset in range(0, size, step):
+                end = min(offset + step, size)
+                last = number == len(parts) - 1 and end == size
+                yield _Job(pending, number, offset, end - offset, last)
 
 
-def _encode(job: _Job, plugins: Plugins) -> list[tuple[bytes | memoryview, str, Any]]:
-    """The bytes before serializing, the serializer that was used, the bytes after it."""
-    done = []
-    for pending in job.pending:
-        part = pending.choice.update.parts[job.part]
-        name = part.serializer or "planes"
-        size = min(_block_bytes(plugins, name, part.dtype), part.data.size - job.offset)
-        raw = part.data.read(job.offset, size)
-        block = plugins.serializer(name).encode(raw, part.dtype)
-        if len(block) >= size and size == part.data.size:
-            name, block = "raw", raw
-        done.append((raw, name, block))
-    return done
+def _encode(
+    job: _Job, plugins: Plugins
+) -> tuple[_Job, bytes | memoryview, list[bytes | memoryview]]:
+    """The job, its bytes before serializing, and the blocks after it."""
+    pending, number, offset, nbytes, _ = job
+    part, block = pending.choice.update.parts[number], pending.blocks[number]
+    raw = part.data.read(offset, nbytes)
+    serializer = plugins.serializer(part.serializer or PREFERRED)
+    if block <= SHORT_BLOCK:
+        blocks = serializer.encode_blocks(raw, block, part.dtype)
+    else:
+        blocks = [serializer.encode(raw, part.dtype)]
+    view = memoryview(raw)
+    for n, data in enumerate(blocks):
+        plain = view[n * block : (n + 1) * block]
+        if len(data) >= len(plain):  # what does not shrink is stored as it is
+            blocks[n] = plain
+    return job, raw, blocks
 
 
-def _block_bytes(plugins: Plugins, serializer: str, dtype: str) -> int:
-    nbytes = plugins.serializer(serializer).block_bytes(dtype)
-    if not 16 <= nbytes <= MAX_BLOCK or nbytes & (nbytes - 1):
+def _block_bytes(plugins: Plugins, part: Part) -> int:
+    name = part.serializer or PREFERRED
+    nbytes = plugins.serializer(name).block_bytes(part.dtype)
+    if not BUNDLE_BLOCK <= nbytes <= MAX_BLOCK or nbytes & (nbytes - 1):
         raise StoreError(
-            f"The serializer {serializer} has blocks of {nbytes} bytes, expected a power of two "
-            f"from 16 to {MAX_BLOCK}"
+            f"The serializer {name} has blocks of {nbytes} bytes, expected a power of two "
+            f"from {BUNDLE_BLOCK} to {MAX_BLOCK}"
         )
     return nbytes
 
@@ -184,9 +185,10 @@ class _Packs:
         self._new: list[tuple[int, int, int, BufferId]] = []
 
     def write(
-        self, pending: _Pending, job: _Job, raw: bytes | memoryview, name: str, block: Any
+        self, job: _Job, raw: bytes | memoryview, blocks: Sequence[bytes | memoryview]
     ) -> None:
-        """Write one block, and the end of the payload after its last."""
+        """Write the blocks of a job, and the end of the payload after its last."""
+        pending = job.pending
         if self._path is None:
             self._path = self._store.packs.new_file()
             self._file = self._path.open("wb", buffering=2**20)
@@ -195,28 +197,27 @@ class _Packs:
             self._start = self._writer.nbytes
         if job.offset == 0:
             pending.lengths.append([])
-            pending.serializers.append(name)
-        pending.lengths[-1].append(len(block))
-        self._writer.write_block(block)
-        if pending.choice.name == "dense":  # the others were proven when they were chosen
+        pending.lengths[-1] += map(len, blocks)
+        self._writer.write(b"".join(blocks) if len(blocks) > 1 else blocks[0])
+        if len(pending.members) == 1 and pending.choice.name == "dense":
             pending.hasher.update(raw)
         if job.last:
-            self._end_payload(pending, raw)
+            self._end_payload(pending)
 
-    def _end_payload(self, pending: _Pending, raw: bytes | memoryview) -> None:
-        _verify(pending, raw)
+    def _end_payload(self, pending: _Pending) -> None:
+        _verify(pending)
         choice, writer = pending.choice, self._writer
         nbytes = writer.nbytes - self._start
         parts = [
             [
-                self._name("theta_serializers", serializer),
+                self._name("theta_serializers", part.serializer or PREFERRED),
                 part.dtype,
                 part.data.size,
-                _block_bytes(self._plugins, part.serializer or "planes", part.dtype),
+                block,
                 lengths,
             ]
-            for part, serializer, lengths in zip(
-                choice.update.parts, pending.serializers, pending.lengths, strict=True
+            for part, block, lengths in zip(
+                choice.update.parts, pending.blocks, pending.lengths, strict=True
             )
         ]
         record = [
@@ -228,7 +229,7 @@ class _Packs:
             parts,
             [[*item.identity, item.data.size] for item in pending.members],
         ]
-        payload = writer.close_payload(record, nbytes)
+        payload = writer.end_payload(record, nbytes)
         self._new += [
             (payload, slot, choice.depth, item.identity)
             for slot, item in enumerate(pending.members)
@@ -260,21 +261,18 @@ class _Packs:
             self._path.unlink(missing_ok=True)
 
 
-def _verify(pending: _Pending, raw: bytes | memoryview) -> None:
-    members = pending.members
-    if pending.choice.name != "dense":
+def _verify(pending: _Pending) -> None:
+    """Compare what was stored with what was digested, where no proof exists already.
+
+    Updates other than dense proved themselves when they were chosen; short buffers are guarded by
+    the file's times, which the caller compares (hashing each twice would double their cost).
+    """
+    if len(pending.members) > 1 or pending.choice.name != "dense":
         return
-    if len(members) == 1:
-        found = [pending.hasher.digest()]
-    else:
-        view, found, at = memoryview(raw), [], 0
-        for item in members:
-            found.append(blake3.blake3(view[at : at + item.data.size]).digest())
-            at += item.data.size
-    for item, value in zip(members, found, strict=True):
-        if value != item.identity.digest:
-            raise FileChangedError(
-                f"The buffer {item.identity} has other bytes than a moment ago: "
-                "the file was written to while it was being added",
-                remedy="Run git add again once nothing writes to the file",
-            )
+    identity = pending.members[0].identity
+    if pending.hasher.digest() != identity.digest:
+        raise FileChangedError(
+            f"The buffer {identity} has other bytes than a moment ago: "
+            "the file was written to while it was being added",
+            remedy="Run git add again once nothing writes to the file",
+        )

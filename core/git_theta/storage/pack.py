@@ -228,29 +228,17 @@ class PackWriter:
         self._records: list[Any] = []
         self.nbytes = 0
         """Bytes written so far."""
-        self._write(MAGIC)
+        self.write(MAGIC)
 
     def name(self, name: str, distribution: str) -> int:
         """The index under which payloads name an update type or a serializer."""
         return self._names.setdefault((name, distribution), len(self._names))
 
-    def add(self, record: list[Any], blocks: Sequence[bytes | memoryview]) -> int:
-        """Append a payload.
+    def end_payload(self, record: list[Any], nbytes: int) -> int:
+        """Describe the ``nbytes`` bytes that were written last as a payload; gives its number.
 
-        ``record`` is its row of the directory as specified, without the leading length; ``blocks``
-        are the stored bytes of all blocks of all parts in order. Returns the payload's number.
+        ``record`` is its row of the directory as specified, without the leading length.
         """
-        before = self.nbytes
-        for block in blocks:
-            self._write(block)
-        return self.close_payload(record, self.nbytes - before)
-
-    def write_block(self, block: bytes | memoryview) -> None:
-        """Append one block of a payload that :meth:`close_payload` will describe."""
-        self._write(block)
-
-    def close_payload(self, record: list[Any], nbytes: int) -> int:
-        """Describe the ``nbytes`` bytes that were written last as a payload; returns its number."""
         self._records.append([nbytes, *record])
         return len(self._records) - 1
 
@@ -260,13 +248,14 @@ class PackWriter:
         directory = msgpack.packb([names, self._records])
         packed = compress_text(directory)
         start = self.nbytes
-        self._write(packed)
+        self.write(packed)
         digest = blake3.blake3(packed).digest()
-        self._write(_TRAILER.pack(start, len(directory), digest, END_MAGIC))
+        self.write(_TRAILER.pack(start, len(directory), digest, END_MAGIC))
         self._file.flush()
         return self._hash.hexdigest()
 
-    def _write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes of the payload that :meth:`end_payload` will describe."""
         self._hash.update(data)
         self._file.write(data)
         self.nbytes += len(data)

@@ -10,7 +10,7 @@ from git_theta.digests import digest
 from git_theta.errors import MissingPackError, MissingPluginError, PackError
 from git_theta.parallel import ordered_map
 from git_theta.plugins import Plugins
-from git_theta.storage.decode import open_payload
+from git_theta.storage.decode import Reader
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import Pack
 
@@ -55,7 +55,7 @@ def _payload(store: LocalStore, plugins: Plugins, pack: Pack, number: int) -> It
     where = f"pack {pack.id}"
     try:
         payload = pack.payload(number)
-        source = open_payload(store, plugins, pack, payload)
+        source = Reader(store, plugins).open_payload(pack, payload)
         at = 0
         for identity, nbytes in payload.buffers:
             if digest(source.window(at, nbytes)) != identity.digest:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from git_theta.digests import digest
 from git_theta.plugins import Plugins
 from git_theta.source import Source
-from git_theta.storage.decode import open_buffer
+from git_theta.storage.decode import Reader
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import MAX_DEPTH, BufferId, Payload
 from git_theta.updates.interface import Update
@@ -65,7 +65,7 @@ def _patch(
         payload = _payload(store, base)
     if payload is None:
         return None
-    old = open_buffer(store, plugins, base)
+    old = Reader(store, plugins).open(base)
     patch_type = plugins.update_type("patch")
     update = patch_type.encode(new, old, buffer.dtype)
     if update is None:

@@ -1,0 +1,287 @@
+"""What every checkpoint format must hold: subclass :class:`FormatConformance`."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from unittest import SkipTest
+
+from git_theta.checkpoint import Layout, check_layout
+from git_theta.errors import CheckpointError, MissingPluginError
+from git_theta.formats.detect import Context, detect
+from git_theta.formats.interface import HEAD_BYTES, CheckpointFormat, TensorData
+from git_theta.plugins import Plugins
+from git_theta.source import BytesSource, FileSource, Source
+from git_theta.testing.hostile import attempt, damaged, noise, truncations
+from git_theta.testing.laziness import frameworks_imported
+from git_theta.testing.memory import at_most
+from git_theta.testing.registered import plugins_with
+from git_theta.testing.values import Value, read_values
+
+
+class FormatConformance:
+    """The checks of a checkpoint format.
+
+    Examples
+    --------
+    >>> from git_theta.formats.npy import Npy
+    >>> class TestNpy(FormatConformance):
+    ...     "One sample, and numpy as the oracle."
+    ...     format = Npy()
+    ...     def samples(self):
+    ...         return {"zeros.npy": zeros_as_npy()}
+    ...     def oracle(self, file):
+    ...         array = np.load(file)
+    ...         return {"array": Value("F64", array.shape, array.tobytes())}
+    """
+
+    format: CheckpointFormat
+    """The format under test."""
+    by_content: bool = True
+    """Whether files are known by their content, whatever they are called."""
+    writes: bool = False
+    """Whether :meth:`~git_theta.formats.interface.CheckpointFormat.write` is offered."""
+    memory_bound: int = 32 * 2**20
+    """Bytes that a scan may allocate, whatever the file holds or claims."""
+    damages: int = 300
+    """Damaged copies to make of each sample."""
+
+    def samples(self) -> Mapping[str, bytes]:
+        """Small valid files (up to a few MiB), by the path that the format is told."""
+        raise NotImplementedError("Expected samples() to return valid files")
+
+    def expected(self, name: str) -> Mapping[str, Value] | None:
+        """What the sample ``name`` holds, by parameter group; None: ask :meth:`oracle`."""
+        return None
+
+    def oracle(self, file: Path) -> Mapping[str, Value] | None:
+        """What the format's own library reads from a file; None: there is no such library."""
+        return None
+
+    def large(self, folder: Path) -> Path | None:
+        """A valid file made in ``folder``, many times larger than the bound; it may be sparse."""
+        return None
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    def test_samples_are_found_by_content(self) -> None:
+        """Detection names this format, whatever the file is called."""
+        for name, data in self.samples().items():
+            for path in (name, "renamed.bin", "") if self.by_content else (name,):
+                found = detect(BytesSource(data), path, self._plugins)
+                assert found.formats[0] == self.format.name, (
+                    f"{name} as {path!r}: expected {self.format.name}, "
+                    f"found {found.formats[0]} {found.warning}"
+                )
+
+    def test_samples_have_valid_groups(self) -> None:
+        """Layouts lie inside their files, and some sample has parameter groups."""
+        layouts = [self._scan(name, data) for name, data in self.samples().items()]
+        assert any(layout.tensors for layout in layouts), "Expected a sample that has groups"
+
+    def test_names_and_values_are_as_expected(self, tmp_path: Path) -> None:
+        """Names, dtypes, shapes and bytes are those that the author or the library tells."""
+        told = 0
+        for name, data in self.samples().items():
+            expected = self.expected(name)
+            if expected is None:
+                expected = self.oracle(_written(tmp_path, name, data))
+            if expected is not None:
+                told += 1
+                _assert_same_values(name, expected, self._values(name, data))
+        if not told:
+            raise SkipTest("expected() and oracle() tell nothing")
+
+    def test_scan_is_the_same_for_every_source(self, tmp_path: Path) -> None:
+        """A file, memory, and a part of something larger give the same layout, again and again."""
+        for name, data in self.samples().items():
+            layout = self._scan(name, data)
+            assert self._scan(name, data) == layout, f"{name}: two scans differ"
+            part = BytesSource(b"\x80" * 13 + data + b"\x80" * 7).window(13, len(data))
+            assert self._scan(name, part) == layout, f"{name}: differs as a part"
+            with _opened(_written(tmp_path, name, data)) as file:
+                assert self._scan(name, file) == layout, f"{name}: differs as a file"
+
+    def test_imports_no_framework(self) -> None:
+        """Finding, scanning and splicing load no framework."""
+        found = frameworks_imported(_scan_and_splice, self.format, dict(self.samples()))
+        assert not found, f"Expected no framework, found {', '.join(found)}"
+
+    def test_memory_is_bounded(self, tmp_path: Path) -> None:
+        """A scan allocates no more than the bound."""
+        large = self.large(tmp_path)
+        if large is not None:
+            self._scan_in_bounds(large)
+        for name, data in self.samples().items():
+            self._scan_in_bounds(_written(tmp_path, name, data))
+
+    # ---- writing ---------------------------------------------------------------------------------
+
+    def test_splice_of_the_same_values_gives_the_same_bytes(self) -> None:
+        """Nothing changes in a file whose buffers are replaced by themselves."""
+        for name, data in self.samples().items():
+            layout = self._scan(name, data)
+            file = BytesSource(data)
+            same = {n: file.window(*b[1:3]) for n, b in enumerate(layout.buffers)}
+            for changed in ({}, same):
+                assert self._splice(name, data, layout, changed) == data, f"{name} changed"
+
+    def test_splice_of_other_values_reads_back(self, tmp_path: Path) -> None:
+        """Changed buffers have their new values, others their old, in the format's library too."""
+        for name, data in self.samples().items():
+            layout = self._scan(name, data)
+            numbers = range(len(layout.buffers))
+            for chosen in (numbers, numbers[len(numbers) // 2 :][:1], numbers[::2]):
+                changed = {n: _others(data, layout, n) for n in chosen}
+                spliced = self._splice(name, data, layout, changed)
+                assert self._scan(name, spliced) == layout, f"{name}: the structure changed"
+                for n, (_, start, nbytes, _) in enumerate(layout.buffers):
+                    new = changed[n] if n in changed else data[start : start + nbytes]
+                    assert spliced[start : start + nbytes] == new, f"{name}: buffer {n} is wrong"
+                oracle = self.oracle(_written(tmp_path, name, spliced))
+                if oracle is not None:
+                    _assert_same_values(f"{name}, spliced", oracle, self._values(name, spliced))
+
+    def test_written_files_read_back(self) -> None:
+        """Files of the framework's own library have the groups that they were given."""
+        if not self.writes:
+            raise SkipTest("the format does not write")
+        for name, data in self.samples().items():
+            values = self._values(name, data)
+            groups = {n: TensorData(v[0], v[1], BytesSource(v[2])) for n, v in values.items()}
+            for template in (None, BytesSource(data)):
+                out = io.BytesIO()
+                try:
+                    self.format.write(groups, template, out)
+                except MissingPluginError as fault:
+                    raise SkipTest(str(fault)) from fault
+                _assert_same_values(f"{name}, written", values, self._values(name, out.getvalue()))
+
+    # ---- hostile files ---------------------------------------------------------------------------
+
+    def test_truncated_files_are_refused_or_read(self) -> None:
+        """A file cut anywhere is an error of the right kind, or reads within its bounds."""
+        for name, data in self.samples().items():
+            self._survives(name, truncations(data))
+
+    def test_damaged_files_are_refused_or_read(self) -> None:
+        """So is a file with flipped bits or absurd sizes in its structure."""
+        for name, data in self.samples().items():
+            structure = _outside_buffers(self._scan(name, data), len(data))
+            self._survives(name, damaged(data, self.damages, where=structure))
+
+    def test_noise_is_refused_or_read(self) -> None:
+        """So are random bytes behind the magic number."""
+        for name, data in self.samples().items():
+            self._survives(name, noise(data))
+
+    def _survives(self, name: str, files: Iterator[tuple[str, bytes]]) -> None:
+        for what, data in files:
+            where = f"{name}, {what}"
+            context = self._context(name)
+            with at_most(self.memory_bound, where):
+                attempt(partial(self._read_hostile, data, context), CheckpointError, where)
+
+    def _read_hostile(self, data: bytes, context: Context) -> None:
+        file = BytesSource(data)
+        if not self.format.matches(data[:HEAD_BYTES], context.path):
+            return
+        layout = self.format.scan(file, context)
+        check_layout(layout, file.size)
+        _splice_same(self.format, file, layout, context)
+
+    # ---- what the checks are made of -------------------------------------------------------------
+
+    @cached_property
+    def _plugins(self) -> Plugins:
+        return plugins_with("theta_checkpoint_formats", self.format)
+
+    def _context(self, name: str) -> Context:
+        return Context(self._plugins, name)
+
+    def _scan_in_bounds(self, path: Path) -> None:
+        context = self._context(path.name)
+        with _opened(path) as file, at_most(self.memory_bound, f"a scan of {path.name}"):
+            check_layout(self.format.scan(file, context), file.size)
+
+    def _scan(self, name: str, data: bytes | Source) -> Layout:
+        file = BytesSource(data) if isinstance(data, bytes) else data
+        head = bytes(file.read(0, min(file.size, HEAD_BYTES)))
+        assert self.format.matches(head, name), f"{name}: expected that matches() is true"
+        try:
+            layout = self.format.scan(file, self._context(name))
+            check_layout(layout, file.size)
+        except CheckpointError as fault:
+            raise AssertionError(f"{name}: expected a valid file, found {fault}") from fault
+        return layout
+
+    def _values(self, name: str, data: bytes) -> dict[str, Value]:
+        return read_values(BytesSource(data), self._scan(name, data))
+
+    def _splice(
+        self, name: str, data: bytes, layout: Layout, changed: Mapping[int, bytes | Source]
+    ) -> bytes:
+        sources = {n: BytesSource(v) if isinstance(v, bytes) else v for n, v in changed.items()}
+        spliced = self.format.splice(BytesSource(data), layout, sources, self._context(name))
+        assert spliced.size == len(data), f"{name}: expected {len(data)} bytes, got {spliced.size}"
+        whole = bytes(spliced.read(0, spliced.size))
+        blocks = b"".join(bytes(block) for block in spliced.blocks(4093))
+        assert blocks == whole, f"{name}: the spliced file differs when read in blocks"
+        return whole
+
+
+def _scan_and_splice(format: CheckpointFormat, samples: Mapping[str, bytes]) -> None:
+    plugins = plugins_with("theta_checkpoint_formats", format)
+    for name, data in samples.items():
+        file, context = BytesSource(data), Context(plugins, name)
+        assert detect(file, name, plugins).formats[0] == format.name
+        _splice_same(format, file, format.scan(file, context), context)
+
+
+def _splice_same(format: CheckpointFormat, file: Source, layout: Layout, context: Context) -> None:
+    """Splice all buffers with what they have and read the result."""
+    changed = {n: file.window(*b[1:3]) for n, b in enumerate(layout.buffers)}
+    for _ in format.splice(file, layout, changed, context).blocks():
+        pass
+
+
+def _others(data: bytes, layout: Layout, number: int) -> bytes:
+    """Other values for a buffer, still truth values where the dtype is BOOL."""
+    _, start, nbytes, _ = layout.buffers[number]
+    return bytes(byte ^ 1 for byte in data[start : start + nbytes])
+
+
+def _outside_buffers(layout: Layout, size: int) -> list[range]:
+    edges = [0, *(edge for b in layout.buffers for edge in (b.start, b.start + b.nbytes)), size]
+    return [range(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _assert_same_values(
+    name: str, expected: Mapping[str, Value], found: Mapping[str, Value]
+) -> None:
+    lost, added = expected.keys() - found.keys(), found.keys() - expected.keys()
+    assert not lost | added, f"{name}: lost groups {sorted(lost)}, added {sorted(added)}"
+    for group, value in expected.items():
+        dtype, shape, data = found[group]
+        told, there = (value[0], tuple(value[1])), (dtype, shape)
+        assert there == told, f"{name}, {group}: expected {told}, found {there}"
+        assert data == bytes(value[2]), f"{name}, {group}: the values differ"
+
+
+def _written(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / Path(name).name
+    path.write_bytes(data)
+    return path
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[FileSource]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield FileSource(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,212 @@
+"""What every store must hold: subclass :class:`StoreConformance`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from git_theta.errors import MissingPackError, PackError, StoreError, ThetaError
+from git_theta.storage.interface import Store, StoreType
+from git_theta.testing.hostile import expect
+from git_theta.testing.memory import at_most
+from git_theta.testing.registered import plugins_with
+
+PACK_BYTES = 64 * 2**20
+"""Bytes of a pack that is as large as packs get."""
+
+INVALID = (
+    "",
+    ".",
+    "..",
+    "../" + "a" * 61,
+    "a" * 63,
+    "a" * 65,
+    "A" * 64,
+    "g" * 64,
+    "a" * 64 + "\n",
+    "a" * 32 + "/" + "a" * 31,
+    "a" * 32 + "\0" + "a" * 31,
+    "/" + "a" * 63,
+    "٣" * 64,  # a digit to str.isdigit, and no hex digit
+)
+"""Names that no pack has."""
+
+
+class StoreConformance:
+    """The checks of a store.
+
+    Examples
+    --------
+    >>> from git_theta.storage.folder import FolderStoreType
+    >>> class TestFolder(StoreConformance):
+    ...     "A folder, damaged by hand."
+    ...     store_type = FolderStoreType()
+    ...     def url(self, folder):
+    ...         return (folder / "store").as_uri()
+    ...     def corrupt(self, folder, pack):
+    ...         next((folder / "store").rglob(pack)).write_bytes(b"damaged")
+    """
+
+    store_type: StoreType
+    """The type of store under test."""
+    bad_urls: tuple[str, ...] = ()
+    """URLs of the scheme that are not valid."""
+    memory_bound: int = 48 * 2**20
+    """Bytes that putting and getting a pack of 64 MiB may allocate."""
+
+    def url(self, folder: Path) -> str:
+        """The URL of an empty store for one test, the same for the same ``folder``.
+
+        ``folder`` exists and is the test's own, for stores that lie in a folder.
+        """
+        raise NotImplementedError("Expected url() to return the URL of an empty store")
+
+    def corrupt(self, folder: Path, pack: str) -> None:
+        """Damage what the store of ``url(folder)`` has of a pack, behind the store's back."""
+        raise NotImplementedError("Expected corrupt() to damage a pack of the store")
+
+    # ---- valid packs -----------------------------------------------------------------------------
+
+    def test_is_found_by_its_scheme(self) -> None:
+        """The scheme is valid and not taken."""
+        scheme = self.store_type.scheme
+        found = plugins_with("theta_stores", self.store_type).store_type(scheme)
+        assert type(found) is type(self.store_type)
+
+    def test_packs_come_back_exactly(self, tmp_path: Path) -> None:
+        """What was put is there, for whoever opens the store later, byte for byte."""
+        store = self._open(tmp_path)
+        packs = [_pack(tmp_path, data) for data in (b"", b"\0", b"one", bytes(range(256)) * 9999)]
+        assert store.missing(iter(packs)) == set(packs), "Expected an empty store"
+        assert store.missing([]) == set()
+        for number, pack in enumerate(packs):
+            store.put(pack, tmp_path / pack)
+            assert store.missing(iter(packs)) == set(packs[number + 1 :])
+        for opened in (store, self._open(tmp_path)):
+            assert opened.missing(packs * 2) == set(), "Expected all packs to be there"
+            for pack in packs:
+                assert _get(opened, tmp_path, pack) == (tmp_path / pack).read_bytes()
+
+    def test_put_again_changes_nothing(self, tmp_path: Path) -> None:
+        """Putting a pack twice is fine, and leaves the file that was put alone."""
+        store, pack = self._open(tmp_path), _pack(tmp_path, b"twice")
+        for _ in range(2):
+            store.put(pack, tmp_path / pack)
+            assert (tmp_path / pack).read_bytes() == b"twice"
+            assert _get(store, tmp_path, pack) == b"twice"
+
+    def test_memory_is_bounded(self, tmp_path: Path) -> None:
+        """A pack of 64 MiB is not held in memory."""
+        store, pack = self._open(tmp_path), _pack(tmp_path, bytes(PACK_BYTES))
+        with at_most(self.memory_bound, "a pack of 64 MiB"):
+            store.put(pack, tmp_path / pack)
+            store.get(pack, tmp_path / "got")
+        assert (tmp_path / "got").stat().st_size == PACK_BYTES
+
+    def test_threads_put_and_get_at_once(self, tmp_path: Path) -> None:
+        """Threads may put the same pack, and others, through one store and through several."""
+        stores = [self._open(tmp_path) for _ in range(4)]
+        packs = [_pack(tmp_path, bytes([n]) * (n * 70_001)) for n in range(6)]
+        work = [(store, pack) for pack in packs for store in stores * 2]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda job: job[0].put(job[1], tmp_path / job[1]), work))
+            assert stores[0].missing(packs) == set(), "Expected all packs to be there"
+            jobs = [(store, tmp_path / f"{n}", pack) for n, (store, pack) in enumerate(work)]
+            for _, folder, _ in jobs:
+                folder.mkdir()
+            found = list(pool.map(lambda job: _get(*job), jobs))
+        assert found == [(tmp_path / pack).read_bytes() for _, pack in work]
+
+    # ---- what goes wrong -------------------------------------------------------------------------
+
+    def test_unknown_pack_is_missing_and_leaves_no_file(self, tmp_path: Path) -> None:
+        """A pack that nobody put is a MissingPackError."""
+        store, pack = self._open(tmp_path), _pack(tmp_path, b"never put")
+        assert store.missing([pack]) == {pack}
+        self._get_fails(store, tmp_path, pack, MissingPackError)
+
+    def test_corrupt_pack_is_an_error_and_leaves_no_file(self, tmp_path: Path) -> None:
+        """What is not the pack any more is a PackError; putting the pack again mends it or not."""
+        store, pack = self._open(tmp_path), _pack(tmp_path, b"whole" * 1000)
+        store.put(pack, tmp_path / pack)
+        self.corrupt(tmp_path, pack)
+        self._get_fails(store, tmp_path, pack, PackError)
+        self._get_fails(self._open(tmp_path), tmp_path, pack, PackError)
+
+    def test_wrong_content_is_never_given_out(self, tmp_path: Path) -> None:
+        """A file put under the name of another pack is refused, when it is put or got."""
+        store, pack, other = self._open(tmp_path), _pack(tmp_path, b"one"), _pack(tmp_path, b"two")
+        try:
+            store.put(pack, tmp_path / other)
+        except (PackError, StoreError):
+            assert store.missing([pack]) == {pack}
+        else:
+            self._get_fails(store, tmp_path, pack, PackError)
+
+    def test_failed_put_leaves_nothing(self, tmp_path: Path) -> None:
+        """A put whose file cannot be read fails, the pack stays missing, and can be put later."""
+        store, pack = self._open(tmp_path), _pack(tmp_path, b"whole")
+        try:
+            store.put(pack, tmp_path / "no-such-file")
+        except (ThetaError, OSError):
+            assert store.missing([pack]) == {pack}
+        else:
+            raise AssertionError("Expected an error for a file that does not exist")
+        store.put(pack, tmp_path / pack)
+        assert _get(store, tmp_path, pack) == b"whole"
+
+    def test_invalid_names_are_refused_and_touch_nothing(self, tmp_path: Path) -> None:
+        """What is not 64 lower-case hex digits is a StoreError before any path is made of it."""
+        folder = tmp_path / "nested" / "deep"  # so that a path that leaves it is seen
+        folder.mkdir(parents=True)
+        store, pack = self._open(folder), _pack(tmp_path, b"kept")
+        store.put(pack, tmp_path / pack)
+        before = _tree(tmp_path)
+        for name in INVALID:
+            calls: dict[str, Callable[[], object]] = {
+                "put": partial(store.put, name, tmp_path / pack),
+                "get": partial(store.get, name, tmp_path / "got"),
+                "missing": partial(store.missing, [name]),
+            }
+            for verb, call in calls.items():
+                expect(call, StoreError, f"{verb} of a pack named {name!r}")
+        assert _tree(tmp_path) == before, "Expected nothing to be written"
+
+    def test_invalid_urls_are_refused(self) -> None:
+        """URLs that are not valid, other schemes too, are a StoreError."""
+        for url in (*self.bad_urls, "", "no-such-scheme://x", f"{self.store_type.scheme}"):
+            expect(partial(self.store_type.open, url), StoreError, f"the URL {url!r}")
+
+    # ---- what the checks are made of -------------------------------------------------------------
+
+    def _open(self, folder: Path) -> Store:
+        return self.store_type.open(self.url(folder))
+
+    def _get_fails(self, store: Store, folder: Path, pack: str, error: type[ThetaError]) -> None:
+        target = folder / "target"
+        target.mkdir(exist_ok=True)
+        expect(partial(store.get, pack, target / "got"), error, f"get of {pack}")
+        left = [path.name for path in target.iterdir()]
+        assert not left, f"Expected no file after a failed get, found {left}"
+
+
+def _pack(folder: Path, data: bytes) -> str:
+    name = hashlib.sha256(data).hexdigest()
+    (folder / name).write_bytes(data)
+    return name
+
+
+def _get(store: Store, folder: Path, pack: str) -> bytes:
+    file = folder / "got"
+    store.get(pack, file)
+    data = file.read_bytes()
+    file.unlink()
+    return data
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path): path.read_bytes() for path in files}
