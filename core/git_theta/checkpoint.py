@@ -9,8 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from git_theta.dtypes import BITS, count_bytes
+from git_theta.dtypes import BITS, count_bytes, scalar_bytes
 from git_theta.errors import CheckpointError
+
+
+MAX_RANK = 64
+"""Most dimensions of a parameter group."""
 
 
 class Buffer(NamedTuple):
@@ -90,10 +94,18 @@ def _check_tensor(tensor: Tensor, layout: Layout) -> None:
     if not 0 <= index < len(layout.buffers):
         raise CheckpointError(f"Group {name!r} names buffer {index} of {len(layout.buffers)}")
     buffer = layout.buffers[index]
-    if dtype not in BITS or (
-        BITS[dtype] != BITS[buffer.dtype] and (strides or offset or BITS[dtype] < 8)
+    if (
+        dtype not in BITS
+        or (BITS[dtype] != BITS[buffer.dtype] and (strides or offset or BITS[dtype] < 8))
+        or (buffer.big_endian and scalar_bytes(dtype) != scalar_bytes(buffer.dtype))
     ):
         raise CheckpointError(f"Group {name!r} is {dtype}, its buffer is {buffer.dtype}")
+    if len(shape) > MAX_RANK:
+        raise CheckpointError(
+            f"Group {name!r} has {len(shape)} dimensions, expected at most {MAX_RANK}"
+        )
+    if not name.isascii() and name != _join_surrogates(name):
+        raise CheckpointError(f"Group {name!r} has one character as two surrogates in its name")
     if any(n < 0 for n in shape) or offset < 0 or offset * BITS[dtype] % 8:
         raise CheckpointError(f"Group {name!r} has shape {list(shape)} at offset {offset}")
     if strides is None:
@@ -110,3 +122,8 @@ def _check_tensor(tensor: Tensor, layout: Layout) -> None:
         raise CheckpointError(
             f"Group {name!r} ends at byte {end} of a buffer that has {buffer.nbytes}"
         )
+
+
+def _join_surrogates(name: str) -> str:
+    """``name`` as metadata gives it back: lone surrogates stay, pairs become one character."""
+    return name.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

@@ -6,13 +6,13 @@ ruled out files that git already has metadata for; see :mod:`git_theta.git.known
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from git_theta.checkpoint import Layout
 from git_theta.chunks import Chunk, cut
 from git_theta.describe import Description, describe, skeleton_source
-from git_theta.digests import digest_runs, digest_tensors, run_source
+from git_theta.digests import digest_runs, digest_tensors, run_source, whole_runs
 from git_theta.formats.detect import UNKNOWN, Detected, detect
 from git_theta.metadata import MAX_ITEMS, Head, Metadata, PackHint, Skeleton, print_metadata
 from git_theta.plugins import KERNEL, Plugins
@@ -71,11 +71,15 @@ def clean(
     detected = _bounded(detect(file, path, plugins), path)
     runs, first = cut_runs(detected.layout)
     run_digests = digest_runs(file, runs, advance)
-    tensor_digests = digest_tensors(file, detected.layout, runs, first, run_digests)
-    described = describe(detected.layout, runs, first, run_digests, tensor_digests)
+    whole = whole_runs(detected.layout, runs, first)
+    tensor_digests = digest_tensors(file, detected.layout, whole, run_digests)
+    described = describe(detected.layout, runs, first, whole, run_digests, tensor_digests)
     skeleton, chunks = cut(skeleton_source(file, described.table, runs))
-    wanted = _wanted(file, described, runs, chunks, _base(previous, skeleton))
-    located = _locate(wanted, store, plugins, write=write, advance=advance)
+    located = store.find([c.identity for c in chunks] + [b for _, b, _ in described.stored])
+    places = {buffer: found[0] for buffer, found in located.items()}
+    if write:
+        wanted = _wanted(file, described, runs, chunks, _base(previous, skeleton), places)
+        places |= store_buffers(store, plugins, wanted, advance)
     metadata = Metadata(
         _formats(detected, plugins),
         digest,
@@ -83,7 +87,7 @@ def clean(
         skeleton,
         described.groups,
         described.buffers,
-        _hints(described, chunks, located, store),
+        _hints(described, chunks, places, store),
     )
     return Cleaned(print_metadata(metadata), detected.warning)
 
@@ -126,35 +130,28 @@ def _wanted(
     runs: Sequence[Run],
     chunks: Iterable[Chunk],
     base: BufferId | None,
-) -> dict[BufferId, Wanted]:
-    """Everything that rebuilding the file needs, in the order in which packs are filled."""
-    wanted = {chunk.identity: Wanted(chunk.identity, chunk.data, base) for chunk in chunks}
-    for _, identity, run in described.stored:
-        if identity not in wanted and runs[run].nbytes:
-            wanted[identity] = Wanted(identity, run_source(file, runs[run]))
-    return wanted
+    places: Mapping[BufferId, Location],
+) -> Iterator[Wanted]:
+    """What rebuilding the file needs and the store lacks, in the order in which packs are filled.
 
-
-def _locate(
-    wanted: dict[BufferId, Wanted],
-    store: LocalStore,
-    plugins: Plugins,
-    *,
-    write: bool,
-    advance: Callable[[int], None],
-) -> dict[BufferId, Location]:
-    """Where everything lies, after storing what the store did not have."""
-    located = {buffer: places[0] for buffer, places in store.find(wanted).items()}
-    missing = [item for identity, item in wanted.items() if identity not in located]
-    if write and missing:
-        located |= store_buffers(store, plugins, missing, advance)
-    return located
+    An empty buffer is never stored.
+    """
+    seen = set()
+    for chunk in chunks:
+        identity = chunk.identity
+        if identity not in places and identity not in seen:
+            seen.add(identity)
+            yield Wanted(identity, chunk.data, base)
+    for _, identity, number in described.stored:
+        if identity not in places and identity not in seen and runs[number].nbytes:
+            seen.add(identity)
+            yield Wanted(identity, run_source(file, runs[number]))
 
 
 def _hints(
     described: Description,
     chunks: Sequence[Chunk],
-    located: dict[BufferId, Location],
+    places: Mapping[BufferId, Location],
     store: LocalStore,
 ) -> tuple[PackHint, ...]:
     """Which packs are read for which items."""
@@ -162,7 +159,7 @@ def _hints(
     items += [(item, identity) for item, identity, _ in described.stored]
     packs: dict[str, set[int]] = {}
     for number, identity in items:
-        location = located.get(identity)
+        location = places.get(identity)
         while location:
             packs.setdefault(location.pack, set()).add(number)
             if location.depth == 1:

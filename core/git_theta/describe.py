@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from git_theta.checkpoint import Layout
-from git_theta.digests import run_of
 from git_theta.joined import Joined
 from git_theta.metadata import Group, StoredBuffer
 from git_theta.source import BytesSource, Source
@@ -35,6 +34,7 @@ def describe(
     layout: Layout,
     runs: Sequence[Run],
     first: Sequence[int],
+    whole: Sequence[int | None],
     run_digests: Sequence[bytes],
     tensor_digests: Sequence[bytes],
 ) -> Description:
@@ -46,6 +46,8 @@ def describe(
         Its layout.
     runs, first
         What :func:`git_theta.table.cut_runs` made of it.
+    whole
+        What :func:`git_theta.digests.whole_runs` made of them.
     run_digests, tensor_digests
         BLAKE3 of each run and of each tensor, in their orders.
     """
@@ -56,7 +58,7 @@ def describe(
         )
     )
     numbers = {group.name: number for number, group in enumerate(groups, 1)}
-    owners = _owners(layout, numbers, runs, first)
+    owners = _owners(layout, numbers, whole)
     others = {
         StoredBuffer(run.dtype, run.nbytes, run_digests[number]): number
         for number, run in enumerate(runs)
@@ -80,13 +82,10 @@ def describe(
     return Description(groups, buffers, table, tuple(sorted(stored)))
 
 
-def _owners(
-    layout: Layout, numbers: dict[str, int], runs: Sequence[Run], first: Sequence[int]
-) -> dict[int, int]:
+def _owners(layout: Layout, numbers: dict[str, int], whole: Sequence[int | None]) -> dict[int, int]:
     """For each run that is all of a group: the item number of the first such group."""
     owners: dict[int, int] = {}
-    for tensor in layout.tensors:
-        run = run_of(tensor, layout, runs, first)
+    for tensor, run in zip(layout.tensors, whole, strict=True):
         if run is not None:
             number = numbers[tensor.name]
             owners[run] = min(number, owners.get(run, number))

@@ -10,7 +10,7 @@ from git_theta.checkpoint import Layout, Tensor
 from git_theta.dtypes import BITS, count_bytes
 from git_theta.parallel import ordered_map
 from git_theta.source import BLOCK, BytesSource, Source
-from git_theta.table import Run, is_whole
+from git_theta.table import Run
 from git_theta.views import swapped, view_source
 
 
@@ -42,39 +42,29 @@ def digest_runs(
 
 
 def digest_tensors(
-    file: Source,
-    layout: Layout,
-    runs: Sequence[Run],
-    first: Sequence[int],
-    digests: Sequence[bytes],
+    file: Source, layout: Layout, whole: Sequence[int | None], digests: Sequence[bytes]
 ) -> list[bytes]:
-    """Digests of all tensors in order; most are those of their runs."""
-    found: list[bytes | None] = []
-    views: list[int] = []
-    for number, tensor in enumerate(layout.tensors):
-        run = first[tensor.buffer]
-        if run_of(tensor, layout, runs, first) is not None:
-            found.append(digests[run])
-        else:
-            found.append(None)
-            views.append(number)
-    for number, value in zip(
-        views,
-        ordered_map(lambda n: digest(tensor_source(file, layout, layout.tensors[n])), views),
-        strict=True,
-    ):
-        found[number] = value
-    return [value for value in found if value is not None]
+    """Digests of all tensors in order; most are those of the runs that they are all of."""
+    views = [tensor for tensor, run in zip(layout.tensors, whole, strict=True) if run is None]
+    read = ordered_map(lambda tensor: digest(tensor_source(file, layout, tensor)), views)
+    return [next(read) if run is None else digests[run] for run in whole]
 
 
-def run_of(tensor: Tensor, layout: Layout, runs: Sequence[Run], first: Sequence[int]) -> int | None:
-    """The run that a tensor is all of; None for a view."""
-    _, dtype, shape, buffer, offset, strides = tensor
-    number = first[buffer]
-    run = runs[number]
-    if strides is not None or offset or run.nbytes != layout.buffers[buffer].nbytes:
-        return None
-    return number if is_whole(dtype, shape, run) else None
+def whole_runs(layout: Layout, runs: Sequence[Run], first: Sequence[int]) -> list[int | None]:
+    """For each tensor the run that it is all of; None for a view."""
+    found: list[int | None] = []
+    for _, dtype, shape, buffer, offset, strides in layout.tensors:
+        number = first[buffer]
+        run = runs[number]
+        whole = (
+            strides is None
+            and offset == 0
+            and dtype == run.dtype
+            and run.nbytes == layout.buffers[buffer].nbytes
+            and count_bytes(dtype, shape) == run.nbytes
+        )
+        found.append(number if whole else None)
+    return found
 
 
 def tensor_source(file: Source, layout: Layout, tensor: Tensor) -> Source:

@@ -9,21 +9,24 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
+from git_theta.checkpoint import MAX_RANK
 from git_theta.dtypes import BITS, count_bytes
 from git_theta.errors import ConflictError, MetadataError
 
 FIRST_LINE = b"git-theta metadata 1\n"
-MAX_BYTES = 128 * 2**20
+MAX_BYTES = 64 * 2**20
 """Longest metadata that is read."""
 MAX_CUTS = 4
-MAX_ITEMS = 2**20
+MAX_ITEMS = 2**18
 """Most items that metadata may have."""
+MAX_PACKS = 8
+"""Most packs that an item other than the skeleton is read from: payloads are that deep."""
 
 _PREFIX = b"git-theta metadata "
-_BARE = re.compile(r'[^\s"\\]+')
+_BARE = re.compile(r"[!#-\[\]-~]+")  # ASCII alone: what else is printable, Unicode changes
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _SHAPE = re.compile(r"\[(?:(?:0|[1-9][0-9]{0,18})(?:,(?:0|[1-9][0-9]{0,18}))*)?\]")
@@ -138,19 +141,23 @@ def parse_head(text: bytes) -> Head | None:
 
 def print_metadata(metadata: Metadata) -> bytes:
     """The one valid text."""
-    lines = [FIRST_LINE.decode().rstrip("\n")]
-    lines += [f"format {name} {distribution}" for name, distribution in metadata.formats]
-    lines.append(f"file {metadata.digest.hex()} {metadata.nbytes}")
+    return "\n".join(_print_lines(metadata)).encode()
+
+
+def _print_lines(metadata: Metadata) -> Iterator[str]:
+    yield FIRST_LINE.decode().rstrip("\n")
+    for name, distribution in metadata.formats:
+        yield f"format {name} {distribution}"
+    yield f"file {metadata.digest.hex()} {metadata.nbytes}"
     skeleton = metadata.skeleton
-    lines.append(f"skeleton {skeleton.digest.hex()} {skeleton.nbytes} {skeleton.cuts}")
-    lines += [
-        f"group {quote(name)} {dtype} [{','.join(map(str, shape))}] {digest.hex()}"
-        for name, dtype, shape, digest in metadata.groups
-    ]
-    lines += [f"buffer {dtype} {nbytes} {d.hex()}" for dtype, nbytes, d in metadata.buffers]
-    lines += [f"pack {p.pack} {p.nbytes} {_print_ranges(p.items)}" for p in metadata.packs]
-    lines.append("")
-    return "\n".join(lines).encode()
+    yield f"skeleton {skeleton.digest.hex()} {skeleton.nbytes} {skeleton.cuts}"
+    for name, dtype, shape, digest in metadata.groups:
+        yield f"group {quote(name)} {dtype} [{','.join(map(str, shape))}] {digest.hex()}"
+    for dtype, nbytes, digest in metadata.buffers:
+        yield f"buffer {dtype} {nbytes} {digest.hex()}"
+    for pack, nbytes, items in metadata.packs:
+        yield f"pack {pack} {nbytes} {_print_ranges(items)}"
+    yield ""
 
 
 def parse(text: bytes, path: str = "metadata") -> Metadata:
@@ -176,28 +183,29 @@ def parse(text: bytes, path: str = "metadata") -> Metadata:
             f"{path}: expected metadata of version 1, found {found!r}",
             remedy="If a newer git-theta wrote it: pip install --upgrade git-theta",
         )
-    number = 0
     try:
         lines = text.decode().split("\n")
         metadata = _parse_lines(iter(lines))
-        if print_metadata(metadata) == text:
-            return metadata
-        again = print_metadata(metadata).decode().split("\n")
-        pairs = zip(again, lines, strict=False)
-        number = next((n for n, (a, b) in enumerate(pairs, 1) if a != b), len(lines))
-        raise ValueError(f"line {number} is not in canonical form or order")
-    except (ValueError, KeyError, StopIteration) as fault:
-        raise MetadataError(
-            f"{path}: not valid metadata: {fault}",
-            remedy=f"Restore it from git: git checkout HEAD -- '{path}'",
-        ) from fault
+        for number, (again, line) in enumerate(zip_longest(_print_lines(metadata), lines), 1):
+            if again != line:
+                raise ValueError(f"line {number} is not in canonical form or order")
+        return metadata
+    except StopIteration as fault:
+        raise _invalid(path, "it ends too early") from fault
+    except ValueError as fault:
+        raise _invalid(path, fault) from fault
+
+
+def _invalid(path: str, fault: object) -> MetadataError:
+    return MetadataError(
+        f"{path}: not valid metadata: {fault}",
+        remedy=f"Restore it from git: git checkout HEAD -- '{path}'",
+    )
 
 
 def quote(name: str) -> str:
     """A group's name as it stands in metadata."""
-    if _BARE.fullmatch(name) and name.isprintable():
-        return name
-    return json.dumps(name)
+    return name if _BARE.fullmatch(name) else json.dumps(name)
 
 
 def _unquote(text: str) -> str:
@@ -235,22 +243,25 @@ def _parse_lines(lines: Iterator[str]) -> Metadata:
         groups.append(_parse_group(line))
         line = next(lines)
     while line.startswith("buffer "):
-        dtype, size, of = _fields(line, 4)
-        buffers.append(StoredBuffer(_dtype(dtype), _integer(size), _digest(of)))
+        buffers.append(_parse_buffer(line))
         line = next(lines)
+    count = 1 + len(groups) + len(buffers)
+    if count > MAX_ITEMS:
+        raise ValueError(f"{count} items, expected at most {MAX_ITEMS}")
+    named = 0
     while line.startswith("pack "):
-        pack, size, items = _fields(line, 4)
-        packs.append(PackHint(_match(_DIGEST, pack), _integer(size), _parse_ranges(items)))
+        packs.append(_parse_pack(line, count))
+        named += len(packs[-1].items) - 1
+        if named > MAX_PACKS * count:  # checked on the way: a short text can name many
+            raise ValueError("packs that name their items too often")
         line = next(lines)
     if line or next(lines, None) is not None:
         raise ValueError(f"a line that is not known or out of order: {line[:80]!r}")
     _check_order([g.name for g in groups], "groups")
     _check_order(buffers, "buffers")
-    count = 1 + len(groups) + len(buffers)
-    if any(not p.items or p.items[-1] >= count for p in packs):
-        raise ValueError(f"a pack names an item that is not there, {count} are")
-    if packs != sorted(packs, key=lambda p: (p.items, p.pack)):
-        raise ValueError("packs out of order")
+    _check_order([(p.items, p.pack) for p in packs], "packs")
+    if len({p.pack for p in packs}) < len(packs):
+        raise ValueError("a pack that is named twice")
     return Metadata(
         head.formats,
         head.digest,
@@ -267,8 +278,23 @@ def _parse_group(line: str) -> Group:
     if not _SHAPE.fullmatch(shape):
         raise ValueError(f"the shape {shape[:80]!r}")
     sizes = tuple(map(int, shape[1:-1].split(","))) if len(shape) > 2 else ()
+    if len(sizes) > MAX_RANK:
+        raise ValueError(f"a shape of {len(sizes)} dimensions, expected at most {MAX_RANK}")
     count_bytes(_dtype(dtype), sizes)
     return Group(_unquote(rest[6:]), dtype, sizes, _digest(digest))
+
+
+def _parse_buffer(line: str) -> StoredBuffer:
+    dtype, size, digest = _fields(line, 4)
+    nbytes = _integer(size)
+    if nbytes % max(1, BITS[_dtype(dtype)] // 8):
+        raise ValueError(f"a buffer of {nbytes} bytes, which no {dtype} fills")
+    return StoredBuffer(dtype, nbytes, _digest(digest))
+
+
+def _parse_pack(line: str, count: int) -> PackHint:
+    pack, size, items = _fields(line, 4)
+    return PackHint(_match(_DIGEST, pack), _integer(size), _parse_ranges(items, count))
 
 
 def _fields(line: str, count: int, kind: str = "") -> Sequence[str]:
@@ -313,12 +339,12 @@ def _print_ranges(items: Sequence[int]) -> str:
     return ",".join(f"{low}-{high}" if low < high else f"{low}" for low, high in ranges)
 
 
-def _parse_ranges(text: str) -> tuple[int, ...]:
+def _parse_ranges(text: str, count: int) -> tuple[int, ...]:
     items: list[int] = []
     for piece in text.split(","):
         low, _, high = piece.partition("-")
         first, last = _integer(low), _integer(high or low)
-        if last - first + len(items) > MAX_ITEMS or (items and first <= items[-1]) or last < first:
-            raise ValueError(f"the items {text[:80]!r}")
+        if last < first or (items and first <= items[-1]) or last >= count:
+            raise ValueError(f"the items {text[:80]!r}, expected ascending numbers below {count}")
         items.extend(range(first, last + 1))
     return tuple(items)

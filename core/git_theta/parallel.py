@@ -17,7 +17,7 @@ MAX_WORKERS = 8
 def worker_count() -> int:
     """Threads that work at once: the cores, at most 8, or what ``GIT_THETA_THREADS`` says."""
     asked = os.environ.get("GIT_THETA_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
+    if asked.isdecimal() and int(asked) > 0:
         return int(asked)
     return min(MAX_WORKERS, len(os.sched_getaffinity(0)) if _HAS_AFFINITY else os.cpu_count() or 1)
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from git_theta.checkpoint import Layout
-from git_theta.dtypes import BITS, count_bytes
 from git_theta.errors import MetadataError
 from git_theta.metadata import MAX_ITEMS, Metadata
 from git_theta.source import Source
@@ -142,12 +141,3 @@ def _read_views(
             strides = strides[rank:]
         views.append(View(group, run, count, offset, steps))
     return views
-
-
-def is_whole(dtype: str, shape: tuple[int, ...], run: Run) -> bool:
-    """Whether a contiguous tensor at a run's start is all of the run."""
-    return (
-        dtype == run.dtype
-        and run.nbytes * 8 % BITS[dtype] == 0
-        and count_bytes(dtype, shape) == run.nbytes
-    )

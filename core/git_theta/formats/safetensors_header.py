@@ -108,8 +108,8 @@ def find_tensors(
         dtype, shape, (low, high) = info["dtype"], info["shape"], info["data_offsets"]
         if low != end or high < low:
             raise CheckpointError(
-                f"Expected the bytes of group {name!r:.200} to start at {end}, where those before end, "
-                f"found them at {low} to {high}"
+                f"Expected the bytes of group {name!r:.200} to start at {end}, where those before "
+                f"it end, found them at {low} to {high}"
             )
         end = high
         if (high - low) * 8 != _count_bits(name, dtype, shape):

@@ -6,6 +6,8 @@ serves all files of one git command in one process. stdout is git's; messages go
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +44,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"git-theta {__version__}")
         return 0
     sys.setswitchinterval(0.1)  # threads here wait for C code, not for each other
+    gc.disable()  # a checkpoint is many small values without cycles: looking for some costs a third
     try:
         with Repository() as repository:
             if args == ["process"]:
@@ -102,6 +105,8 @@ def serve(repository: Repository, *, skip: bool) -> int:
             if started:
                 writer.flush()
             writer.lines("status=error")
+        with contextlib.suppress(Exception):  # only the index, which the next process mends
+            repository.flush()
 
 
 def _answer(

@@ -29,6 +29,11 @@ class Repository:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def flush(self) -> None:
+        """Do what an answer to git need not wait for."""
+        if "store" in self.__dict__:
+            self.store.flush()
+
     def close(self) -> None:
         """End the processes and close the files that were opened."""
         for process in self._batches.values():

@@ -20,20 +20,25 @@ from git_theta.parallel import ordered_map
 from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.decode import SHORT_BLOCK
-from git_theta.storage.index import Location
+from git_theta.storage.index import Entry, Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.pack import MAX_BLOCK, PACK_BYTES, BufferId, PackWriter
+from git_theta.storage.pack import (
+    BUNDLE,
+    BUNDLE_BLOCK,
+    BUNDLE_BUFFERS,
+    BUNDLE_MEMBER,
+    DIRECTORY_BYTES,
+    MAX_BLOCK,
+    MIN_BLOCK,
+    PACK_BYTES,
+    BufferId,
+    PackWriter,
+)
 from git_theta.updates.choose import Choice, choose
 from git_theta.updates.interface import Part
 
 PREFERRED = "planes"
 """The serializer of parts that do not name one."""
-BUNDLE_MEMBER = 2**11
-"""Buffers shorter than this may share a payload."""
-BUNDLE = 2**18
-"""Most decoded bytes of a payload that several buffers share."""
-BUNDLE_BLOCK = 2**11
-"""Bytes of a block in such a payload: so to read one buffer never takes more than two of them."""
 
 
 class Wanted(NamedTuple):
@@ -109,7 +114,8 @@ def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> I
     for item in wanted:
         size = item.data.size
         small = size < BUNDLE_MEMBER and item.base is None
-        if bundle and (not small or item.identity.dtype != dtype or nbytes + size > BUNDLE):
+        full = nbytes + size > BUNDLE or len(bundle) == BUNDLE_BUFFERS
+        if bundle and (not small or item.identity.dtype != dtype or full):
             yield _bundle(plugins, bundle)
             bundle, nbytes = [], 0
         if small:
@@ -166,10 +172,10 @@ def _encode(
 def _block_bytes(plugins: Plugins, part: Part) -> int:
     name = part.serializer or PREFERRED
     nbytes = plugins.serializer(name).block_bytes(part.dtype)
-    if not BUNDLE_BLOCK <= nbytes <= MAX_BLOCK or nbytes & (nbytes - 1):
+    if not MIN_BLOCK <= nbytes <= MAX_BLOCK or nbytes & (nbytes - 1):
         raise StoreError(
             f"The serializer {name} has blocks of {nbytes} bytes, expected a power of two "
-            f"from {BUNDLE_BLOCK} to {MAX_BLOCK}"
+            f"from {MIN_BLOCK} to {MAX_BLOCK}"
         )
     return nbytes
 
@@ -182,7 +188,7 @@ class _Packs:
         self._store, self._plugins = store, plugins
         self._path: Path | None = None
         self._start = 0
-        self._new: list[tuple[int, int, int, BufferId]] = []
+        self._new: list[Entry] = []
 
     def write(
         self, job: _Job, raw: bytes | memoryview, blocks: Sequence[bytes | memoryview]
@@ -234,7 +240,7 @@ class _Packs:
             (payload, slot, choice.depth, item.identity)
             for slot, item in enumerate(pending.members)
         ]
-        if writer.nbytes >= PACK_BYTES:
+        if writer.nbytes >= PACK_BYTES or writer.directory_bytes >= DIRECTORY_BYTES:
             self.finish()
 
     def _name(self, hook: str, name: str) -> int:
@@ -249,7 +255,7 @@ class _Packs:
         self._file.close()
         self._store.packs.adopt(self._path, pack)
         self._path = None
-        self._store.index.add(pack, self._new)
+        self._store.add(pack, self._new)
         for payload, slot, depth, identity in self._new:
             self.locations[identity] = Location(pack, payload, slot, depth)
         self._new = []

@@ -27,6 +27,10 @@ PRAGMA user_version = 1;
 _WAIT = 60.0  # seconds that a writer waits for another one
 
 
+Entry = tuple[int, int, int, BufferId]
+"""A buffer of a pack: number of its payload, slot in it, depth, identity."""
+
+
 class Location(NamedTuple):
     """Where a buffer lies."""
 
@@ -74,8 +78,8 @@ class Index:
         """Whether no buffer is indexed."""
         return self._db.execute("SELECT 1 FROM buffers LIMIT 1").fetchone() is None
 
-    def add(self, pack: str, buffers: Iterable[tuple[int, int, int, BufferId]]) -> None:
-        """Index a pack: (payload, slot, depth, identity) of all its buffers, all or nothing."""
+    def add(self, pack: str, buffers: Iterable[Entry]) -> None:
+        """Index all buffers of a pack, or none of them."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.execute("INSERT OR IGNORE INTO packs (id) VALUES (?)", (pack,))

@@ -11,7 +11,7 @@ from threading import Lock
 
 from git_theta.errors import MissingPackError, PackError, StoreError
 from git_theta.storage.folder import PackFolder
-from git_theta.storage.index import Index, Location
+from git_theta.storage.index import Entry, Index, Location
 from git_theta.storage.pack import BufferId, Pack
 
 OPEN_PACKS = 64
@@ -35,6 +35,7 @@ class LocalStore:
         self.index = Index(folder / "index.sqlite")
         self.damaged: dict[str, PackError] = {}
         """Packs that could not be indexed, by name."""
+        self._unindexed: list[tuple[str, list[Entry]]] = []
         self._open: OrderedDict[str, Pack] = OrderedDict()
         self._lock = Lock()
         self.refresh()
@@ -47,6 +48,7 @@ class LocalStore:
 
     def close(self) -> None:
         """Close all files."""
+        self.flush()
         with self._lock:
             while self._open:
                 self._open.popitem()[1].close()
@@ -54,6 +56,7 @@ class LocalStore:
 
     def refresh(self) -> None:
         """Make the index agree with the packs that lie in the folder."""
+        self.flush()
         try:
             indexed, present = self.index.packs(), self.packs.packs()
             for pack in indexed - present:
@@ -99,9 +102,24 @@ class LocalStore:
                 self._open.popitem(last=False)  # closed once its last reader lets go of it
             return found
 
+    def add(self, pack: str, buffers: list[Entry]) -> None:
+        """Take a pack that lies in the folder now into the index, at the latest when it is asked.
+
+        So the answer to git need not wait for it: a pack that was never indexed, because the
+        process was killed, is indexed when the store is opened the next time.
+        """
+        self._unindexed.append((pack, buffers))
+
+    def flush(self) -> None:
+        """Write to the index what :meth:`add` left for later."""
+        while self._unindexed:
+            self.index.add(*self._unindexed[0])
+            self._unindexed.pop(0)
+
     def find(self, buffers: Iterable[BufferId]) -> dict[BufferId, list[Location]]:
         """Where buffers lie; those that the store does not have are left out."""
-        return self.index.find(buffers)
+        self.flush()
+        return {} if self.index.empty() else self.index.find(buffers)
 
     def warn_damaged(self) -> None:
         """Tell on stderr about packs that could not be indexed."""

@@ -1,0 +1,278 @@
+"""All that the kernel offers itself keeps the promises that plugins are held to."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import zstandard
+
+from git_theta.dtypes import count_bytes
+from git_theta.formats.npy import DTYPES, Npy
+from git_theta.formats.safetensors import Safetensors
+from git_theta.formats.safetensors_header import DTYPES as SAFETENSORS_DTYPES
+from git_theta.formats.zip import Zip
+from git_theta.serializers.planes import Planes
+from git_theta.serializers.raw import Raw
+from git_theta.storage.folder import FolderStoreType
+from git_theta.testing import (
+    FormatConformance,
+    Pair,
+    SerializerConformance,
+    StoreConformance,
+    UpdateTypeConformance,
+    Value,
+)
+from git_theta.testing.blocks import weights
+from git_theta.updates.dense import Dense
+from git_theta.updates.patch import Patch
+
+LARGE = 2**32
+"""Bytes of a sparse file that no scan may hold in memory."""
+
+
+# ---- formats -------------------------------------------------------------------------------------
+
+
+def save_safetensors(groups: Mapping[str, Value], metadata: Mapping[str, str]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    end = 0
+    for name, (dtype, shape, data) in groups.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + len(data)]}
+        end += len(data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + b"".join(v.data for v in groups.values())
+
+
+def load_safetensors(data: bytes) -> dict[str, Value]:
+    library: Any = safetensors
+    return {
+        name: Value(found["dtype"], tuple(found["shape"]), bytes(found["data"]))
+        for name, found in library.deserialize(data)
+    }
+
+
+WRITTEN = sorted(SAFETENSORS_DTYPES - {"F6_E2M3", "F6_E3M2"})
+"""The dtypes that the library writes, too."""
+
+
+class TestSafetensors(FormatConformance):
+    format = Safetensors()
+    writes = True
+
+    def samples(self) -> Mapping[str, bytes]:
+        shapes = {"matrix": (3, 8), "scalar": (), "none": (0, 7)}
+        groups = {
+            name: Value("F32", shape, weights("F32", count_bytes("F32", shape)))
+            for name, shape in shapes.items()
+        }
+        widths = {
+            d: Value(d, (2, 8), weights(d, 16 * 8)[: count_bytes(d, (2, 8))]) for d in WRITTEN
+        }
+        return {
+            "model.safetensors": save_safetensors(groups, {"format": "pt", "über": '"\\n'}),
+            "dtypes.safetensors": save_safetensors(widths, {}),
+            "empty.safetensors": save_safetensors({}, {}),
+        }
+
+    def oracle(self, file: Path) -> Mapping[str, Value]:
+        return load_safetensors(file.read_bytes())
+
+    def large(self, folder: Path) -> Path:
+        size = LARGE // 4
+        header = {"x": {"dtype": "F32", "shape": [size], "data_offsets": [0, LARGE]}}
+        text = json.dumps(header).encode()
+        path = folder / "large.safetensors"
+        path.write_bytes(len(text).to_bytes(8, "little") + text)
+        with path.open("r+b") as file:
+            file.truncate(8 + len(text) + LARGE)
+        return path
+
+
+class TestSafetensorsThatAreOnlyRead(FormatConformance):
+    format = Safetensors()
+
+    def samples(self) -> Mapping[str, bytes]:
+        groups = {d: Value(d, (4, 4), weights("U8", 12)) for d in ("F6_E2M3", "F6_E3M2")}
+        return {"six-bits.safetensors": save_safetensors(groups, {})}
+
+    def oracle(self, file: Path) -> Mapping[str, Value]:
+        return load_safetensors(file.read_bytes())
+
+
+def save_npy(array: np.ndarray[Any, Any]) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def value_of(array: np.ndarray[Any, Any]) -> Value:
+    little = array.astype(array.dtype.newbyteorder("<"))
+    return Value(DTYPES[array.dtype.str[1:]], array.shape, little.tobytes())
+
+
+def arrays() -> dict[str, np.ndarray[Any, Any]]:
+    matrix = np.frombuffer(weights("F32", 4 * 60), "<f4").reshape(5, 12)
+    made = {
+        "matrix": matrix,
+        "columns": np.asfortranarray(matrix),
+        "cube": np.asfortranarray(matrix.reshape(3, 4, 5)),
+        "swapped": matrix.astype(">f4"),
+        "swapped-complex": matrix.astype(">c16").T,
+        "scalar": np.array(2.5),
+        "none": np.zeros((0, 3), np.float16),
+    }
+    return made | {code: np.arange(6).astype(code) for code in DTYPES}
+
+
+class TestNpy(FormatConformance):
+    format = Npy()
+    writes = True
+
+    def samples(self) -> Mapping[str, bytes]:
+        return {f"{name}.npy": save_npy(array) for name, array in arrays().items()}
+
+    def oracle(self, file: Path) -> Mapping[str, Value]:
+        return {"array": value_of(np.load(file))}
+
+    def large(self, folder: Path) -> Path:
+        path = folder / "large.npy"
+        np.lib.format.open_memmap(path, "w+", np.float32, (LARGE // 4,))
+        return path
+
+
+def load_zip(file: Path) -> dict[str, Value]:
+    """The groups of all stored entries; zipfile checks their CRCs."""
+    groups = {}
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            data = archive.read(info)
+            if info.compress_type == zipfile.ZIP_STORED and info.filename.endswith(".npy"):
+                array = np.load(io.BytesIO(data))
+                groups[info.filename.removesuffix(".npy")] = value_of(array)
+            elif info.compress_type == zipfile.ZIP_STORED and "safetensors" in info.filename:
+                inner = load_safetensors(data).items()
+                groups |= {f"{info.filename}/{name}": value for name, value in inner}
+    return groups
+
+
+class TestNpz(FormatConformance):
+    format = Zip()
+    writes = True
+    memory_bound = 16 * 2**20
+
+    def samples(self) -> Mapping[str, bytes]:
+        out = io.BytesIO()
+        save: Any = np.savez  # whose first keyword is a bool to mypy
+        save(out, **arrays())
+        return {"arrays.npz": out.getvalue()}
+
+    def oracle(self, file: Path) -> Mapping[str, Value]:
+        return load_zip(file)
+
+    def large(self, folder: Path) -> Path:
+        path = folder / "large.npz"
+        np.savez(path, large=np.zeros(2**23))
+        return path
+
+
+class Unseekable(io.RawIOBase):
+    """Makes zipfile write sizes and checksums behind the data instead of before it."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.data += data
+        return len(data)
+
+
+class TestZip(FormatConformance):
+    format = Zip()
+
+    def samples(self) -> Mapping[str, bytes]:
+        group = Value("BF16", (4, 5), weights("BF16", 40))
+        inner = save_safetensors({"w": group}, {})
+        deflated = zipfile.ZipInfo("deflated.npy")
+        deflated.compress_type = zipfile.ZIP_DEFLATED
+        streamed, seekable = Unseekable(), io.BytesIO()
+        for out in (streamed, seekable):
+            with zipfile.ZipFile(out, "w") as archive:
+                archive.writestr("notes.txt", "not a checkpoint")
+                archive.writestr("folder/model.safetensors", inner)
+                archive.writestr("bias.npy", save_npy(np.arange(7.0)))
+                archive.writestr(deflated, save_npy(np.zeros(99)))
+        return {"streamed.zip": bytes(streamed.data), "model.zip": seekable.getvalue()}
+
+    def oracle(self, file: Path) -> Mapping[str, Value]:
+        return load_zip(file)
+
+
+# ---- serializers ---------------------------------------------------------------------------------
+
+
+class TestRaw(SerializerConformance):
+    serializer = Raw()
+
+
+class TestPlanes(SerializerConformance):
+    serializer = Planes()
+
+    def hostile(self) -> list[tuple[bytes, str, int]]:
+        bomb = zstandard.ZstdCompressor().compress(bytes(2**27))
+        unsized = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(2**27))
+        frames = (bomb, unsized, bomb[:-1], bomb + b"!", b"", bomb * 2)
+        flagged = [((len(f) | 1 << 31).to_bytes(4, "little") + f, "U8", 1000) for f in frames]
+        return [*flagged, (b"\xff" * 16, "F32", 16), (b"", "F32", 16), (b"\0" * 3, "U8", 0)]
+
+
+# ---- update types --------------------------------------------------------------------------------
+
+
+class TestDense(UpdateTypeConformance):
+    update_type = Dense()
+
+    def pairs(self) -> dict[str, Pair]:
+        return {
+            dtype: Pair(weights(dtype, 4000), b"", dtype) for dtype in ("F32", "BF16", "U8", "C128")
+        } | {"nothing": Pair(b"", b"", "F32")}
+
+
+class TestPatch(UpdateTypeConformance):
+    update_type = Patch()
+
+    def pairs(self) -> dict[str, Pair]:
+        base = weights("U8", 4000)
+        return {
+            "one byte": Pair(base[:99] + b"!" + base[100:], base, "U8"),
+            "longer": Pair(b"begin" + base + base, base, "U8"),
+            "shorter": Pair(base[1000:], base, "U8"),
+            "of nothing": Pair(base, b"", "U8"),
+        }
+
+
+# ---- stores --------------------------------------------------------------------------------------
+
+
+class TestFolder(StoreConformance):
+    store_type = FolderStoreType()
+    bad_urls = ("file://elsewhere/folder", "file:///no/such/folder")
+
+    def url(self, folder: Path) -> str:
+        (folder / "a store").mkdir(exist_ok=True)
+        return (folder / "a store").as_uri()
+
+    def corrupt(self, folder: Path, pack: str) -> None:
+        file = folder / "a store" / pack
+        file.chmod(0o600)
+        file.write_bytes(file.read_bytes()[:-1])

@@ -1,0 +1,1 @@
+"""A plugin of somebody else: one thing for each hook of git-theta."""

@@ -1,0 +1,84 @@
+"""Packs in an SQLite file, cut into rows of a megabyte."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from git_theta.errors import MissingPackError, PackError, StoreError
+from git_theta.storage.interface import Store, StoreType
+
+ROW = 2**20
+"""Bytes of a pack that one row holds."""
+
+
+class DatabaseType(StoreType):
+    """Opens ``toy:///path/to/file.db``."""
+
+    scheme = "toy"
+
+    def open(self, url: str) -> Database:
+        """Open the file, which need not exist yet."""
+        found = re.fullmatch(r"toy://(/[^?#]+)", url)
+        if not found or not Path(found[1]).parent.is_dir():
+            raise StoreError(f"Expected toy:///path/to/file.db in a folder, found {url}")
+        return Database(Path(found[1]))
+
+
+class Database(Store):
+    """Packs in one SQLite file; every call has a connection of its own, so threads may call."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        with closing(self._connect()) as db:
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS rows (pack, number, data, UNIQUE (pack, number))"
+            )
+
+    def missing(self, packs: Iterable[str]) -> set[str]:
+        """Those of ``packs`` that have no row."""
+        asked = {_checked(pack) for pack in packs}
+        with closing(self._connect()) as db:
+            return asked - {row[0] for row in db.execute("SELECT DISTINCT pack FROM rows")}
+
+    def put(self, pack: str, file: Path) -> None:
+        """Insert all rows of a pack in one transaction."""
+        _checked(pack)
+        with file.open("rb") as content, closing(self._connect()) as db:
+            if hashlib.file_digest(content, "sha256").hexdigest() != pack:
+                raise PackError(f"Expected the file {file} to be pack {pack}, found other content")
+            content.seek(0)
+            rows = enumerate(iter(lambda: content.read(ROW), b""))
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("INSERT OR IGNORE INTO rows VALUES (?, -1, x'')", (pack,))
+            db.executemany(
+                "INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", ((pack, n, row) for n, row in rows)
+            )
+            db.execute("COMMIT")
+
+    def get(self, pack: str, file: Path) -> None:
+        """Write the rows of a pack to a file."""
+        if self.missing([pack]):
+            raise MissingPackError(f"The store {self._file} has no pack {pack}")
+        digest = hashlib.sha256()
+        with closing(self._connect()) as db, file.open("wb") as out:
+            query = "SELECT data FROM rows WHERE pack = ? ORDER BY number"
+            for (row,) in db.execute(query, (pack,)):
+                digest.update(row)
+                out.write(row)
+        if digest.hexdigest() != pack:
+            file.unlink()
+            raise PackError(f"Expected pack {pack} in {self._file}, found other content")
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._file, timeout=60, isolation_level=None)
+
+
+def _checked(pack: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", pack):
+        raise StoreError(f"Expected 64 hex digits, found {pack!r}")
+    return pack
