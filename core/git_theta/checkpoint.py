@@ -7,11 +7,11 @@ a checkpoint may have 50,000 of them and a named tuple is built in half the time
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from git_theta.dtypes import BITS, count_bytes, scalar_bytes
 from git_theta.errors import CheckpointError
-
 
 MAX_RANK = 64
 """Most dimensions of a parameter group."""
@@ -86,42 +86,58 @@ def check_layout(layout: Layout, size: int) -> None:
         if tensor.name in names:
             raise CheckpointError(f"Two parameter groups are named {tensor.name!r}")
         names.add(tensor.name)
-        _check_tensor(tensor, layout)
+        if not 0 <= tensor.buffer < len(layout.buffers):
+            raise CheckpointError(
+                f"Group {tensor.name!r} names buffer {tensor.buffer} of {len(layout.buffers)}"
+            )
+        check_tensor(tensor, layout.buffers[tensor.buffer])
 
 
-def _check_tensor(tensor: Tensor, layout: Layout) -> None:
-    name, dtype, shape, index, offset, strides = tensor
-    if not 0 <= index < len(layout.buffers):
-        raise CheckpointError(f"Group {name!r} names buffer {index} of {len(layout.buffers)}")
-    buffer = layout.buffers[index]
-    if (
-        dtype not in BITS
-        or (BITS[dtype] != BITS[buffer.dtype] and (strides or offset or BITS[dtype] < 8))
-        or (buffer.big_endian and scalar_bytes(dtype) != scalar_bytes(buffer.dtype))
-    ):
+def check_tensor(tensor: Tensor, buffer: Buffer) -> None:
+    """Check that a group lies inside its buffer; errors as in :func:`check_layout`."""
+    name, dtype, shape, _, offset, strides = tensor
+    if dtype != buffer.dtype and not _may_view(tensor, buffer):
         raise CheckpointError(f"Group {name!r} is {dtype}, its buffer is {buffer.dtype}")
-    if len(shape) > MAX_RANK:
-        raise CheckpointError(
-            f"Group {name!r} has {len(shape)} dimensions, expected at most {MAX_RANK}"
-        )
     if not name.isascii() and name != _join_surrogates(name):
         raise CheckpointError(f"Group {name!r} has one character as two surrogates in its name")
-    if any(n < 0 for n in shape) or offset < 0 or offset * BITS[dtype] % 8:
-        raise CheckpointError(f"Group {name!r} has shape {list(shape)} at offset {offset}")
-    if strides is None:
-        try:
-            end = offset * BITS[dtype] // 8 + count_bytes(dtype, shape)
-        except ValueError as fault:
-            raise CheckpointError(f"Group {name!r}: {fault}") from fault
-    elif len(strides) != len(shape) or any(s < 0 for s in strides) or BITS[dtype] < 8:
-        raise CheckpointError(f"Group {name!r} has shape {list(shape)}, strides {list(strides)}")
-    else:
-        last = sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        end = 0 if 0 in shape else (offset + last + 1) * BITS[dtype] // 8
+    try:
+        end = _end_of(dtype, shape, offset, strides)
+    except ValueError as fault:
+        raise CheckpointError(f"Group {name!r}: {fault}") from fault
     if end > buffer.nbytes:
         raise CheckpointError(
             f"Group {name!r} ends at byte {end} of a buffer that has {buffer.nbytes}"
         )
+
+
+def _may_view(tensor: Tensor, buffer: Buffer) -> bool:
+    """Whether a group may be of another dtype than its buffer."""
+    dtype = tensor.dtype
+    if dtype not in BITS or (
+        buffer.big_endian and scalar_bytes(dtype) != scalar_bytes(buffer.dtype)
+    ):
+        return False
+    same = BITS[dtype] == BITS[buffer.dtype]
+    return same or not (tensor.strides or tensor.offset or BITS[dtype] < 8)
+
+
+@lru_cache(2**12)  # most groups of a checkpoint have one of few shapes
+def _end_of(
+    dtype: str, shape: tuple[int, ...], offset: int, strides: tuple[int, ...] | None
+) -> int:
+    """The byte of its buffer at which a view ends; ValueError when it is none."""
+    if len(shape) > MAX_RANK:
+        raise ValueError(f"{len(shape)} dimensions, expected at most {MAX_RANK}")
+    if max(offset, *shape, *(strides or ()), 0) >= 2**63:
+        raise ValueError("a number of more than 63 bits")
+    if any(n < 0 for n in shape) or offset < 0 or offset * BITS[dtype] % 8:
+        raise ValueError(f"shape {list(shape)} at offset {offset}")
+    if strides is None:
+        return offset * BITS[dtype] // 8 + count_bytes(dtype, shape)
+    if len(strides) != len(shape) or any(s < 0 for s in strides) or BITS[dtype] < 8:
+        raise ValueError(f"shape {list(shape)}, strides {list(strides)}")
+    last = sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    return 0 if 0 in shape else (offset + last + 1) * BITS[dtype] // 8
 
 
 def _join_surrogates(name: str) -> str:

@@ -16,12 +16,15 @@ from git_theta.digests import digest
 from git_theta.errors import LimitExceeded, MetadataError
 from git_theta.metadata import MAX_CUTS, Skeleton
 from git_theta.source import BytesSource, Source
-from git_theta.storage.pack import BufferId
+from git_theta.storage.payload import BufferId
 
 WHOLE = 2**20
 """Longest run of bytes that is not cut."""
 AVERAGE, SMALLEST, LARGEST = 2**16, 2**14, 2**18
 """Bytes of a chunk."""
+
+MAX_LIST = 64 * 2**20
+"""Longest list of chunks: some 120 GB of bytes that no format knows."""
 
 _WINDOW = 8 * 2**20
 _ENTRY = struct.Struct("<32sI")
@@ -48,10 +51,12 @@ def cut(data: Source) -> tuple[Skeleton, list[Chunk]]:
         chunks += level
         data = BytesSource(b"".join(_ENTRY.pack(c.digest, c.data.size) for c in level))
         cuts += 1
-    if cuts > MAX_CUTS:
-        raise LimitExceeded(f"Bytes that no format knows were cut {cuts} times")
-    if data.size <= WHOLE:  # held in memory, so that it cannot change any more
-        data = BytesSource(bytes(data.read(0, data.size)))
+        if cuts > MAX_CUTS or data.size > MAX_LIST:
+            raise LimitExceeded(
+                f"Expected at most {MAX_LIST // _ENTRY.size} chunks of bytes that no format knows, "
+                f"found {len(level)}"
+            )
+    data = BytesSource(bytes(data.read(0, data.size)))  # held, so that it cannot change any more
     value = digest(data)
     chunks.append(Chunk(value, data))
     return Skeleton(value, data.size, cuts), chunks
@@ -76,7 +81,7 @@ def _cut_once(data: Source) -> Iterator[Chunk]:
         start += at
 
 
-def read_entries(entries: Source, path: str) -> list[tuple[BufferId, int]]:
+def read_entries(entries: Source, path: str) -> Iterator[tuple[BufferId, int]]:
     """The chunks that a list names, each with its length in bytes.
 
     Raises
@@ -84,12 +89,10 @@ def read_entries(entries: Source, path: str) -> list[tuple[BufferId, int]]:
     MetadataError
         When it is not a list of chunks.
     """
-    if entries.size % _ENTRY.size:
+    if entries.size % _ENTRY.size or entries.size > MAX_LIST:
         raise MetadataError(f"{path}: a list of chunks has {entries.size} bytes")
-    found = [
-        (BufferId("U8", value), nbytes)
-        for value, nbytes in _ENTRY.iter_unpack(bytes(entries.read(0, entries.size)))
-    ]
-    if any(not 0 < nbytes <= LARGEST for _, nbytes in found):
-        raise MetadataError(f"{path}: a list of chunks names one that is too long")
-    return found
+    for block in entries.blocks(_ENTRY.size * 2**14):
+        for value, nbytes in _ENTRY.iter_unpack(block):
+            if not 0 < nbytes <= LARGEST:
+                raise MetadataError(f"{path}: a list names a chunk of {nbytes} bytes")
+            yield BufferId("U8", value), nbytes

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from git_theta.bundles import gather
 from git_theta.checkpoint import Layout
 from git_theta.chunks import Chunk, cut
 from git_theta.describe import Description, describe, skeleton_source
-from git_theta.digests import digest_runs, digest_tensors, run_source, whole_runs
+from git_theta.digests import digest_runs, digest_tensors, whole_runs
+from git_theta.errors import LimitExceeded, MissingPackError, PackError
 from git_theta.formats.detect import UNKNOWN, Detected, detect
-from git_theta.metadata import MAX_ITEMS, Head, Metadata, PackHint, Skeleton, print_metadata
+from git_theta.metadata import MAX_BYTES, Head, Metadata, PackHint, Skeleton, print_metadata
 from git_theta.plugins import KERNEL, Plugins
 from git_theta.source import Source
 from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.pack import BufferId
+from git_theta.storage.payload import BufferId
 from git_theta.table import Run, cut_runs
 
 
@@ -68,28 +70,43 @@ def clean(
         When the file is written to meanwhile.
     """
     _check_formats(previous, plugins)
-    detected = _bounded(detect(file, path, plugins), path)
-    runs, first = cut_runs(detected.layout)
-    run_digests = digest_runs(file, runs, advance)
-    whole = whole_runs(detected.layout, runs, first)
-    tensor_digests = digest_tensors(file, detected.layout, whole, run_digests)
-    described = describe(detected.layout, runs, first, whole, run_digests, tensor_digests)
-    skeleton, chunks = cut(skeleton_source(file, described.table, runs))
-    located = store.find([c.identity for c in chunks] + [b for _, b, _ in described.stored])
-    places = {buffer: found[0] for buffer, found in located.items()}
-    if write:
-        wanted = _wanted(file, described, runs, chunks, _base(previous, skeleton), places)
-        places |= store_buffers(store, plugins, wanted, advance)
-    metadata = Metadata(
-        _formats(detected, plugins),
-        digest,
-        file.size,
-        skeleton,
-        described.groups,
-        described.buffers,
-        _hints(described, chunks, places, store),
-    )
-    return Cleaned(print_metadata(metadata), detected.warning)
+    detected = detect(file, path, plugins)
+
+    def clean_as(detected: Detected) -> Cleaned:
+        runs, first = cut_runs(detected.layout)
+        run_digests = digest_runs(file, runs, advance)
+        whole = whole_runs(detected.layout, runs, first)
+        tensor_digests = digest_tensors(file, detected.layout, whole, run_digests)
+        described = describe(detected.layout, runs, first, whole, run_digests, tensor_digests)
+        skeleton, chunks = cut(skeleton_source(file, described.table, runs))
+        places = _places(store, [c.identity for c in chunks] + [b for _, b, _ in described.stored])
+        if write:
+            wanted = _wanted(file, described, runs, chunks, _base(previous, skeleton), places)
+            places |= store_buffers(store, plugins, wanted, advance)
+        metadata = Metadata(
+            _formats(detected, plugins),
+            digest,
+            file.size,
+            skeleton,
+            described.groups,
+            described.buffers,
+            _hints(described, chunks, places, store),
+        )
+        return Cleaned(_print(metadata), detected.warning)
+
+    try:
+        return clean_as(detected)
+    except LimitExceeded as fault:  # more than metadata can tell apart: unknown, not lost
+        if detected.formats == (UNKNOWN,):
+            raise
+        return clean_as(Detected((UNKNOWN,), Layout(), f"{path}: {fault}"))
+
+
+def _print(metadata: Metadata) -> bytes:
+    text = print_metadata(metadata)
+    if len(text) > MAX_BYTES:
+        raise LimitExceeded(f"Metadata of {len(text)} bytes, expected at most {MAX_BYTES}")
+    return text
 
 
 def _check_formats(previous: Head | None, plugins: Plugins) -> None:
@@ -97,15 +114,6 @@ def _check_formats(previous: Head | None, plugins: Plugins) -> None:
     for name, distribution in previous.formats if previous else ():
         if name != UNKNOWN:
             plugins.format(name, distribution=distribution)
-
-
-def _bounded(detected: Detected, path: str) -> Detected:
-    """A file with more groups than metadata can hold is stored as unknown, not lost."""
-    count = max(len(detected.layout.tensors), len(detected.layout.buffers))
-    if count <= MAX_ITEMS:
-        return detected
-    warning = f"{path} has {count} parameter groups or buffers, at most {MAX_ITEMS} are told apart"
-    return Detected((UNKNOWN,), Layout(), warning)
 
 
 def _formats(detected: Detected, plugins: Plugins) -> tuple[tuple[str, str], ...]:
@@ -136,16 +144,47 @@ def _wanted(
 
     An empty buffer is never stored.
     """
-    seen = set()
+    seen = set(places)
     for chunk in chunks:
         identity = chunk.identity
-        if identity not in places and identity not in seen:
+        if identity not in seen:
             seen.add(identity)
-            yield Wanted(identity, chunk.data, base)
-    for _, identity, number in described.stored:
-        if identity not in places and identity not in seen and runs[number].nbytes:
-            seen.add(identity)
-            yield Wanted(identity, run_source(file, runs[number]))
+            yield Wanted(((identity, chunk.data.size),), chunk.data, base)
+
+    def missing() -> Iterator[tuple[BufferId, Run]]:
+        for _, identity, number in described.stored:
+            if identity not in seen and runs[number].nbytes:
+                seen.add(identity)
+                yield identity, runs[number]
+
+    yield from gather(file, missing())
+
+
+def _places(store: LocalStore, buffers: Sequence[BufferId]) -> dict[BufferId, Location]:
+    """Where buffers lie; one whose bases are lost or damaged is as good as missing."""
+    places = {}
+    for buffer, found in store.find(buffers).items():
+        for location in found:
+            try:
+                if location.depth > 1:
+                    list(_chain(store, location))
+            except (MissingPackError, PackError):
+                continue
+            places[buffer] = location
+            break
+    return places
+
+
+def _chain(store: LocalStore, location: Location) -> Iterator[Location]:
+    """A payload and those that it is decoded with, each strictly shallower than the one before."""
+    yield location
+    while location.depth > 1:
+        base = store.pack(location.pack).payload(location.payload).bases[0]
+        found = [at for at in store.find([base]).get(base, ()) if at.depth < location.depth]
+        if not found:
+            raise MissingPackError(f"No pack in the store {store.folder} holds the base {base}")
+        location = found[0]
+        yield location
 
 
 def _hints(
@@ -159,13 +198,8 @@ def _hints(
     items += [(item, identity) for item, identity, _ in described.stored]
     packs: dict[str, set[int]] = {}
     for number, identity in items:
-        location = places.get(identity)
-        while location:
+        for location in _chain(store, places[identity]) if identity in places else ():
             packs.setdefault(location.pack, set()).add(number)
-            if location.depth == 1:
-                break
-            base = store.pack(location.pack).payload(location.payload).bases[0]
-            location = next(iter(store.find([base]).get(base, ())), None)
     hints = [
         PackHint(pack, store.pack(pack).file.size, tuple(sorted(numbers)))
         for pack, numbers in packs.items()

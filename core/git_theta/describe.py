@@ -12,8 +12,8 @@ from git_theta.checkpoint import Layout
 from git_theta.joined import Joined
 from git_theta.metadata import Group, StoredBuffer
 from git_theta.source import BytesSource, Source
-from git_theta.storage.pack import BufferId
-from git_theta.table import Run, Table, View, print_table
+from git_theta.storage.payload import BufferId
+from git_theta.table import Run, Table, View, check_limits, print_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,11 @@ def describe(
         What :func:`git_theta.digests.whole_runs` made of them.
     run_digests, tensor_digests
         BLAKE3 of each run and of each tensor, in their orders.
+
+    Raises
+    ------
+    LimitExceeded
+        When there are more of them than metadata can hold.
     """
     groups = tuple(
         sorted(
@@ -79,6 +84,7 @@ def describe(
         for number, run in enumerate(runs)
     ]
     table = _table(layout, runs, first, run_items, numbers)
+    check_limits(table, 1 + len(groups) + len(buffers))
     return Description(groups, buffers, table, tuple(sorted(stored)))
 
 

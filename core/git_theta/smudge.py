@@ -5,15 +5,16 @@ skeleton -> table -> every run decoded in file order -> one digest over all that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import blake3
 
 from git_theta.chunks import read_entries
 from git_theta.digests import digest
-from git_theta.errors import MetadataError, MissingPackError, PackError
+from git_theta.errors import MetadataError, MissingPackError, PackError, ThetaError
 from git_theta.joined import Joined
 from git_theta.metadata import Metadata
 from git_theta.parallel import ordered_map
@@ -21,7 +22,7 @@ from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.decode import EMPTY, Reader
 from git_theta.storage.local import LocalStore
-from git_theta.storage.pack import MAX_BLOCK, BufferId
+from git_theta.storage.payload import MAX_BLOCK, BufferId
 from git_theta.table import Table, read_table
 from git_theta.views import swapped
 
@@ -46,6 +47,10 @@ class Rebuilt:
     table: Table
     pieces: tuple[Piece, ...]
     """All of it in file order."""
+    chunks: Mapping[BufferId, Source]
+    """The buffers that the skeleton consists of."""
+    store: LocalStore
+    """Where all of it comes from."""
 
     def items(self) -> dict[int, Source]:
         """The bytes of each item that lies in the file, little-endian where it is numbers."""
@@ -72,8 +77,12 @@ def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugin
         When a pack is corrupt.
     """
     reader = Reader(store, plugins)
-    skeleton = _read_skeleton(metadata, path, store, reader)
-    table, at = read_table(skeleton, metadata, path)
+    skeleton, chunks = _read_skeleton(metadata, path, store, reader)
+    try:
+        table, at = read_table(skeleton, metadata, path)
+    except (MetadataError, PackError):
+        _verify_skeleton(chunks, path, store)  # what is damaged is not malformed
+        raise
     total = skeleton.size - at + sum(_item(metadata, item, path)[1] for item in table.items)
     if total != metadata.nbytes or sum(table.gaps) > skeleton.size - at:
         raise MetadataError(f"{path}: its parts have {total} bytes, expected {metadata.nbytes}")
@@ -87,7 +96,7 @@ def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugin
         dtype = _item(metadata, item)[0].dtype
         pieces.append(Piece(item, swapped(source, dtype) if big_endian else source))
     pieces.append(Piece(0, skeleton.window(at, skeleton.size - at)))
-    return Rebuilt(metadata, path, table, tuple(pieces))
+    return Rebuilt(metadata, path, table, tuple(pieces), chunks, store)
 
 
 def content(
@@ -114,38 +123,82 @@ def content(
         raise PackError(
             f"{rebuilt.path}: what its packs hold is not the file that its metadata describes, "
             f"expected the digest {rebuilt.metadata.digest.hex()}, found {hasher.hexdigest()}",
-            remedy="The metadata was changed by hand; restore it from git",
+            remedy="The metadata was changed by hand, or mixed line by line by git merge -X; "
+            f"take a version that was added: git checkout COMMIT -- '{rebuilt.path}'",
         )
 
 
-def _read_skeleton(metadata: Metadata, path: str, store: LocalStore, reader: Reader) -> Source:
-    identity, nbytes = BufferId("U8", metadata.skeleton.digest), metadata.skeleton.nbytes
-    level = _load([(identity, nbytes)], metadata, path, store, reader)
-    if digest(level) != identity.digest:
-        where = store.find([identity])[identity][0].pack
-        raise store.pack(where).error(f"has a damaged skeleton of {path}")
-    for _ in range(metadata.skeleton.cuts):
-        level = _load(read_entries(level, path), metadata, path, store, reader)
-    return level
+def _read_skeleton(
+    metadata: Metadata, path: str, store: LocalStore, reader: Reader
+) -> tuple[Source, dict[BufferId, Source]]:
+    """The skeleton, and the buffers that it consists of: not verified if it was cut."""
+    top = (BufferId("U8", metadata.skeleton.digest), metadata.skeleton.nbytes)
+    level, chunks = _load([top], metadata, path, store, reader)
+    _verify_skeleton(chunks, path, store)
+    for cut in range(metadata.skeleton.cuts):
+        if cut:
+            _verify_skeleton(chunks, path, store)
+        level, chunks = _load(read_entries(level, path), metadata, path, store, reader)
+    return level, chunks
 
 
 def _load(
-    entries: Sequence[tuple[BufferId, int]],
+    entries: Iterable[tuple[BufferId, int]],
     metadata: Metadata,
     path: str,
     store: LocalStore,
     reader: Reader,
-) -> Source:
-    located = store.find(identity for identity, _ in entries)
-    sources = []
-    for identity, nbytes in entries:
-        if identity not in located:
-            raise _missing(metadata, path, store, [0])
-        source = reader.open(identity, located[identity])
-        if source.size != nbytes:
-            raise MetadataError(f"{path}: {identity} has {source.size} bytes, expected {nbytes}")
-        sources.append(source)
-    return sources[0] if len(sources) == 1 else Joined(sources)
+) -> tuple[Source, dict[BufferId, Source]]:
+    pieces: list[Source] = []
+    chunks: dict[BufferId, Source] = {}
+    iterator = iter(entries)
+    while batch := list(islice(iterator, 4096)):
+        located = store.find(identity for identity, _ in batch)
+        for identity, nbytes in batch:
+            if identity not in located:
+                raise _missing(metadata, path, store, [0])
+            if identity not in chunks:
+                try:
+                    chunks[identity] = reader.open(identity, located[identity])
+                except (MissingPackError, PackError) as fault:
+                    raise _told(fault, metadata, path, store, 0) from fault
+            found = chunks[identity].size
+            if found != nbytes:
+                raise MetadataError(f"{path}: {identity} has {found} bytes, expected {nbytes}")
+            pieces.append(chunks[identity])
+    return (pieces[0] if len(pieces) == 1 else Joined(pieces)), chunks
+
+
+def _verify_skeleton(chunks: Mapping[BufferId, Source], path: str, store: LocalStore) -> None:
+    """Raise the error that names the pack of the first damaged one of a skeleton's buffers."""
+    for identity, source in chunks.items():
+        if _digest(source, path, "the skeleton") != identity.digest:
+            raise PackError(
+                f"{path}, the skeleton: {identity} has another digest; {_where(store, identity)}",
+                remedy="Run git theta fsck, and restore the pack from a copy",
+            )
+
+
+def _digest(source: Source, path: str, name: str) -> bytes:
+    try:
+        return digest(source)
+    except PackError as fault:
+        raise PackError(f"{path}, {name}: {fault.args[0]}", remedy=fault.remedy) from fault
+
+
+def _told(
+    fault: ThetaError, metadata: Metadata, path: str, store: LocalStore, item: int
+) -> ThetaError:
+    """An error about packs, with the file and the item named."""
+    if isinstance(fault, MissingPackError):
+        return _missing(metadata, path, store, [item])
+    what = f"{path}, {item_name(metadata, item)}: {fault.args[0]}"
+    return PackError(what, remedy=fault.remedy)
+
+
+def _where(store: LocalStore, identity: BufferId) -> str:
+    packs = dict.fromkeys(location.pack for location in store.find([identity])[identity])
+    return f"it lies in pack {' or '.join(packs)}"
 
 
 def _item(metadata: Metadata, item: int, path: str = "") -> tuple[BufferId, int]:
@@ -170,7 +223,10 @@ def _open_items(
         raise _missing(metadata, path, store, missing)
     sources = {}
     for item, (identity, nbytes) in identities.items():
-        source = reader.open(identity, located[identity]) if nbytes else EMPTY
+        try:
+            source = reader.open(identity, located[identity]) if nbytes else EMPTY
+        except (MissingPackError, PackError) as fault:
+            raise _told(fault, metadata, path, store, item) from fault
         if source.size != nbytes:
             raise MetadataError(
                 f"{path}: {item_name(metadata, item)} has {source.size} bytes, expected {nbytes}"
@@ -229,17 +285,13 @@ def _read_batch(batch: tuple[Source, int, int]) -> bytes | memoryview:
 
 def _blame(rebuilt: Rebuilt) -> None:
     """Raise the error that names the first damaged item; return when each is what it should be."""
+    _verify_skeleton(rebuilt.chunks, rebuilt.path, rebuilt.store)
     for item, source in rebuilt.items().items():
-        name = item_name(rebuilt.metadata, item)
-        try:
-            found = digest(source)
-        except PackError as fault:
-            raise PackError(f"{rebuilt.path}, {name}: {fault}", remedy=fault.remedy) from fault
-        identity = _item(rebuilt.metadata, item)[0]
-        if found != identity.digest:
-            packs = [hint.pack for hint in rebuilt.metadata.packs if item in hint.items]
+        name, identity = item_name(rebuilt.metadata, item), _item(rebuilt.metadata, item)[0]
+        found = _digest(source, rebuilt.path, name)
+        if source.size and found != identity.digest:
             raise PackError(
                 f"{rebuilt.path}, {name}: expected the digest {identity.digest.hex()}, found "
-                f"{found.hex()}; it lies in pack {' or '.join(packs)}",
+                f"{found.hex()}; {_where(rebuilt.store, identity)}",
                 remedy="Run git theta fsck, and restore the pack from a copy",
             )

@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 
-from git_theta.checkpoint import Layout
-from git_theta.errors import MetadataError
+from git_theta.checkpoint import Buffer, Layout, Tensor, check_tensor
+from git_theta.errors import CheckpointError, LimitExceeded, MetadataError
 from git_theta.metadata import MAX_ITEMS, Metadata
 from git_theta.source import Source
 
 RUN_BYTES = 2**30
 """Longest run; longer buffers are cut."""
+MAX_STRIDES = 2**20
+"""Most strides that a table may have."""
 
 _HEADER = struct.Struct("<III")
 
 
-class Run(NamedTuple):
-    """A buffer, or a part of a long one, in the file."""
-
-    dtype: str
-    start: int
-    """Offset in the file."""
-    nbytes: int
-    big_endian: bool
+Run = Buffer
+"""A buffer, or a part of a long one, in the file."""
 
 
 class View(NamedTuple):
@@ -59,14 +56,13 @@ class Table:
 
 def cut_runs(layout: Layout) -> tuple[list[Run], list[int]]:
     """The runs of a layout in file order, and the first run of each of its buffers."""
+    if all(buffer.nbytes <= RUN_BYTES for buffer in layout.buffers):
+        return list(layout.buffers), list(range(len(layout.buffers)))
     runs: list[Run] = []
     first: list[int] = []
     for dtype, start, nbytes, big_endian in layout.buffers:
         first.append(len(runs))
-        if nbytes <= RUN_BYTES:
-            runs.append(Run(dtype, start, nbytes, big_endian))
-            continue
-        for at in range(0, nbytes, RUN_BYTES):
+        for at in range(0, max(nbytes, 1), RUN_BYTES):
             runs.append(Run(dtype, start + at, min(RUN_BYTES, nbytes - at), big_endian))
     return runs, first
 
@@ -100,7 +96,7 @@ def read_table(skeleton: Source, metadata: Metadata, path: str) -> tuple[Table, 
     """
     try:
         n_runs, n_views, n_strides = _HEADER.unpack(skeleton.read(0, _HEADER.size))
-        if max(n_runs, n_views, n_strides) > MAX_ITEMS:
+        if max(n_runs, n_views) > MAX_ITEMS or n_strides > MAX_STRIDES:
             raise ValueError(f"{n_runs} runs, {n_views} views, {n_strides} strides")
         at = _HEADER.size
         columns = []
@@ -113,31 +109,69 @@ def read_table(skeleton: Source, metadata: Metadata, path: str) -> tuple[Table, 
             columns.append(np.frombuffer(skeleton.read(at, nbytes), dtype).tolist())
             at += nbytes
         gaps, items, big_endian, *views, flags, strides = columns
-        return (
-            Table(
-                tuple(gaps),
-                tuple(items),
-                tuple(map(bool, big_endian)),
-                tuple(_read_views(views, flags, strides, metadata)),
-            ),
-            at,
+        table = Table(
+            tuple(gaps),
+            tuple(items),
+            tuple(map(bool, big_endian)),
+            tuple(_read_views(views, flags, strides, metadata)),
         )
-    except (ValueError, struct.error, ArithmeticError) as fault:
+        if max(*big_endian, *flags, 0, 0) > 1:
+            raise ValueError("a flag that is neither 0 nor 1")
+        _check_places(table, metadata)
+        return table, at
+    except (ValueError, struct.error, CheckpointError) as fault:
         raise MetadataError(f"{path}: its skeleton has a malformed layout: {fault}") from fault
 
 
 def _read_views(
     columns: list[list[int]], flags: list[int], strides: list[int], metadata: Metadata
 ) -> list[View]:
-    views = []
+    views, at = [], 0
     for group, run, count, offset, strided in zip(*columns, flags, strict=True):
         if not 1 <= group <= len(metadata.groups):
             raise ValueError(f"a view of item {group}")
-        rank = len(metadata.groups[group - 1].shape)
-        steps = tuple(strides[:rank]) if strided else None
-        if strided:
-            if len(strides) < rank:
-                raise ValueError("strides are missing")
-            strides = strides[rank:]
+        rank = len(metadata.groups[group - 1].shape) if strided else 0
+        steps = tuple(strides[at : at + rank]) if strided else None
+        at += rank
         views.append(View(group, run, count, offset, steps))
+    if at != len(strides):
+        raise ValueError(f"{len(strides)} strides, expected {at}")
     return views
+
+
+def _check_places(table: Table, metadata: Metadata) -> None:
+    """Check that every item has its place, and that views lie inside the buffers they look at."""
+    groups, buffers = metadata.groups, metadata.buffers
+    count = 1 + len(groups) + len(buffers)
+    if table.items and not 1 <= min(table.items) <= max(table.items) < count:
+        raise ValueError(f"items {min(table.items)} to {max(table.items)}, {count} are there")
+    placed = sorted({*table.items, *(view.group for view in table.views)})
+    viewed = [view.group for view in table.views]
+    if placed != list(range(1, count)) or viewed != sorted({*viewed} - {*table.items}):
+        raise ValueError("items without a place, or with several")
+    dtypes = [group.dtype for group in groups] + [buffer.dtype for buffer in buffers]
+    sizes = [group.nbytes for group in groups] + [buffer.nbytes for buffer in buffers]
+    ends = list(accumulate((sizes[item - 1] for item in table.items), initial=0))
+    for group, run, runs, offset, strides in table.views:
+        if not runs or run + runs > len(table.items):
+            raise ValueError(f"a view of {runs} runs from {run}, {len(table.items)} are there")
+        name, dtype, shape, _ = groups[group - 1]
+        of = dtypes[table.items[run] - 1]
+        buffer = Buffer(of, 0, ends[run + runs] - ends[run], table.big_endian[run])
+        check_tensor(Tensor(name, dtype, shape, 0, offset, strides), buffer)
+
+
+def check_limits(table: Table, items: int) -> None:
+    """Check that metadata can hold what a file was found to consist of.
+
+    Raises
+    ------
+    LimitExceeded
+        When it has too many items, runs or strides.
+    """
+    strides = sum(len(view.strides or ()) for view in table.views)
+    if max(items, len(table.items)) > MAX_ITEMS or strides > MAX_STRIDES:
+        raise LimitExceeded(
+            f"Expected at most {MAX_ITEMS} parameter groups and other buffers together, and "
+            f"{MAX_STRIDES} strides, found {items}, {len(table.items)} runs, {strides} strides"
+        )

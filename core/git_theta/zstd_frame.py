@@ -80,6 +80,30 @@ def decompress(data: bytes | memoryview, nbytes: int, *, dictionary: bytes | Non
     return plain
 
 
+def decompress_each(
+    data: bytes | memoryview, starts: Sequence[int], lengths: Sequence[int], nbytes: int
+) -> bytes | memoryview:
+    """Decompress several frames of ``data``, each to exactly ``nbytes`` bytes; errors as above."""
+    decompressor = _decompressor(None)
+    frames = [memoryview(data)[at : at + n] for at, n in zip(starts, lengths, strict=True)]
+    if not hasattr(decompressor, "multi_decompress_to_buffer"):
+        return b"".join([decompress(frame, nbytes) for frame in frames])
+    segments = b"".join(map(_SEGMENT.pack, starts, lengths))
+    try:
+        for frame in frames:
+            if zstandard.get_frame_parameters(frame).content_size != nbytes:
+                raise PackError(f"Expected zstd frames of {nbytes} bytes, found another one")
+        found = decompressor.multi_decompress_to_buffer(
+            zstandard.BufferWithSegments(data, segments)
+        )
+    except (zstandard.ZstdError, ValueError) as fault:
+        raise PackError(f"Expected zstd frames of {nbytes} bytes, found: {fault}") from fault
+    plain = b"".join([segment.tobytes() for segment in found])
+    if len(plain) != nbytes * len(frames):
+        raise PackError(f"Expected {len(frames)} zstd frames of {nbytes} bytes, found {len(plain)}")
+    return plain
+
+
 def _decompressor(dictionary: bytes | None) -> Any:
     if dictionary is not None:
         return zstandard.ZstdDecompressor(dict_data=_raw(dictionary))

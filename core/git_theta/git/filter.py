@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from git_theta import __version__
 from git_theta.errors import GitError, MissingPluginError, ThetaError
@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 
 USAGE = "usage: git-theta-filter (process | clean PATH | smudge PATH) [--skip]"
 _PIPE_BYTES = 2**20
+
+
+def run() -> NoReturn:
+    """Run the filter as a program; git waits for its end, so nothing is torn down."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main(args: list[str] | None = None) -> int:

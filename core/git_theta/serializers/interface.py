@@ -47,26 +47,35 @@ class Serializer(ABC):
 
     def encode_blocks(
         self, data: bytes | memoryview, block: int, dtype: str
-    ) -> list[bytes | memoryview]:
+    ) -> tuple[bytes, list[int]]:
         """Encode many short blocks of ``block`` bytes (the last may be shorter) at once.
 
         The kernel puts many small buffers into one payload of short blocks. Override this where
-        working on all of them together is quicker; the result must be that of :meth:`encode`
-        or another that :meth:`decode` undoes.
+        working on all of them together is quicker; each block must be one that :meth:`decode`
+        undoes. Returns the encoded blocks one after another, and the length of each. A block that
+        does not shrink is stored as it is: its length says so.
         """
         view = memoryview(data)
-        return [self.encode(view[at : at + block], dtype) for at in range(0, len(view), block)]
+        blocks = []
+        for at in range(0, len(view), block):
+            plain = view[at : at + block]
+            encoded = self.encode(plain, dtype)
+            blocks.append(encoded if len(encoded) < len(plain) else plain)
+        return b"".join(blocks), [len(encoded) for encoded in blocks]
 
     def decode_blocks(
-        self, blocks: Sequence[bytes | memoryview], block: int, nbytes: int, dtype: str
+        self,
+        data: bytes | memoryview,
+        lengths: Sequence[int],
+        block: int,
+        nbytes: int,
+        dtype: str,
     ) -> bytes | memoryview:
-        """Decode many short blocks of ``block`` bytes, ``nbytes`` together; errors as above.
-
-        A block that is stored as it is has the length that it decodes to; the kernel's rule, not
-        the serializer's.
-        """
-        pieces = []
-        for number, data in enumerate(blocks):
+        """Undo :meth:`encode_blocks`: ``nbytes`` bytes in all; errors as in :meth:`decode`."""
+        view, at, pieces = memoryview(data), 0, []
+        for number, length in enumerate(lengths):
+            stored = view[at : at + length]
             size = min(block, nbytes - number * block)
-            pieces.append(data if len(data) == size else self.decode(data, dtype, size))
+            pieces.append(stored if length == size else self.decode(stored, dtype, size))
+            at += length
         return b"".join(pieces)

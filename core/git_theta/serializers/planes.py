@@ -22,6 +22,7 @@ from git_theta.zstd_frame import (
     compress_numbers,
     compress_text,
     decompress,
+    decompress_each,
 )
 
 PLANE_BYTES = 2**20
@@ -30,7 +31,6 @@ PLANE_BYTES = 2**20
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _COMPRESSED = 1 << 31
 _WORTH = 0.99  # a plane that shrinks by less is kept raw: it is read faster
-_WORTH_BLOCKS = 0.95  # short frames cost more than long ones do
 
 
 class Planes(Serializer):
@@ -63,50 +63,73 @@ class Planes(Serializer):
 
     def encode_blocks(
         self, data: bytes | memoryview, block: int, dtype: str
-    ) -> list[bytes | memoryview]:
-        """Split all blocks into planes at once; only planes that shrink as a whole are tried."""
+    ) -> tuple[bytes, list[int]]:
+        """Split all blocks into planes at once; only the highest is compressed."""
         width = scalar_bytes(dtype)
-        if len(data) <= block or width == 1:
+        count = len(data) // block
+        if count < 2 or width == 1:
             return super().encode_blocks(data, block, dtype)
-        step = block // width
-        columns = []
-        for plane in _split(data, dtype, width):
-            packed: Sequence[bytes | memoryview] | None = None
-            if len(compress_numbers(plane)) < _WORTH_BLOCKS * len(plane):
-                packed = compress_each(plane, step)
-            columns.append((plane, packed))
-        pack_header = struct.Struct(f"<{width}I").pack
-        blocks: list[bytes | memoryview] = []
-        for number in range(-(-len(data) // block)):
-            header, planes = [], []
-            for plane, frames in columns:
-                raw = plane[number * step : (number + 1) * step]
-                if frames is not None and len(frames[number]) < len(raw):
-                    planes.append(frames[number])
-                    header.append(len(frames[number]) | _COMPRESSED)
-                else:
-                    planes.append(raw)
-                    header.append(len(raw))
-            blocks.append(b"".join((pack_header(*header), *planes)))
-        return blocks
+        whole = memoryview(data)[: count * block]
+        planes, step = _split(whole, dtype, width), block // width
+        frames = compress_each(planes[-1], step)
+        lengths = np.array([len(frame) for frame in frames], "<u4")
+        if lengths.max() >= step - 4 * width:  # some block would not shrink
+            return super().encode_blocks(data, block, dtype)
+        fixed = np.empty((count, 4 * width + (width - 1) * step), np.uint8)
+        header = fixed[:, : 4 * width].view("<u4")
+        header[:, :-1] = step
+        header[:, -1] = lengths | _COMPRESSED
+        for number, plane in enumerate(planes[:-1]):
+            at = 4 * width + number * step
+            fixed[:, at : at + step] = np.frombuffer(plane, np.uint8).reshape(count, step)
+        rows = fixed.reshape(-1).data
+        row = fixed.shape[1]
+        parts: list[bytes | memoryview] = [b""] * (2 * count)
+        parts[0::2] = [rows[at : at + row] for at in range(0, len(rows), row)]
+        parts[1::2] = frames
+        sizes: list[int] = (lengths + row).tolist()
+        if len(data) > len(whole):
+            rest, last = super().encode_blocks(memoryview(data)[len(whole) :], block, dtype)
+            parts.append(rest)
+            sizes += last
+        return b"".join(parts), sizes
 
     def decode_blocks(
-        self, blocks: Sequence[bytes | memoryview], block: int, nbytes: int, dtype: str
+        self,
+        data: bytes | memoryview,
+        lengths: Sequence[int],
+        block: int,
+        nbytes: int,
+        dtype: str,
     ) -> bytes | memoryview:
-        """Collect the planes of all blocks, then join them at once."""
+        """Join all planes at once where they are as :meth:`encode_blocks` left them."""
         width = scalar_bytes(dtype)
-        if len(blocks) < 2 or width == 1 or nbytes % width:
-            return super().decode_blocks(blocks, block, nbytes, dtype)
-        columns: list[list[bytes | memoryview]] = [[] for _ in range(width)]
-        for number, data in enumerate(blocks):
-            size = min(block, nbytes - number * block)
-            if len(data) == size:
-                planes = _split(data, dtype, width)
-            else:
-                planes = _planes(memoryview(data), size // width, width, dtype)
-            for column, plane in zip(columns, planes, strict=True):
-                column.append(plane)
-        return _join([b"".join(column) for column in columns], dtype, width)
+        count = min(nbytes // block, len(lengths))
+        if count < 2 or width == 1 or block % width or sum(lengths) != len(data):
+            return super().decode_blocks(data, lengths, block, nbytes, dtype)
+        step, row = block // width, 4 * width + (width - 1) * (block // width)
+        stored = np.frombuffer(data, np.uint8)
+        sizes = np.array(lengths[:count])
+        if sizes.min() <= row or sizes.max() >= block:
+            return super().decode_blocks(data, lengths, block, nbytes, dtype)
+        starts = np.cumsum(sizes) - sizes
+        fixed = stored[starts[:, None] + np.arange(row)]
+        header = fixed[:, : 4 * width].copy().view("<u4")
+        if (header[:, :-1] != step).any() or (header[:, -1] != (sizes - row | _COMPRESSED)).any():
+            return super().decode_blocks(data, lengths, block, nbytes, dtype)
+        highest = decompress_each(data, (starts + row).tolist(), (sizes - row).tolist(), step)
+        planes = [
+            np.ascontiguousarray(fixed[:, at : at + step]).reshape(-1).data
+            for at in range(4 * width, row, step)
+        ]
+        joined = _join([*planes, highest], dtype, width)
+        if count == len(lengths):
+            return joined
+        at = int(starts[-1] + sizes[-1])
+        rest = super().decode_blocks(
+            memoryview(data)[at:], lengths[count:], block, nbytes - count * block, dtype
+        )
+        return b"".join((joined, rest))
 
 
 def _planes(view: memoryview, nbytes: int, width: int, dtype: str) -> list[bytes | memoryview]:

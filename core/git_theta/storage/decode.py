@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from itertools import accumulate
+from threading import Lock
 
-from git_theta.errors import MissingPackError, PackError
+from git_theta.errors import CheckpointError, MissingPackError, PackError
 from git_theta.plugins import Plugins
 from git_theta.serializers.interface import Serializer
 from git_theta.source import BytesSource, Source, Window
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.pack import MAX_DEPTH, BufferId, Pack, Payload, StoredPart
+from git_theta.storage.pack import Pack
+from git_theta.storage.payload import MAX_DEPTH, BufferId, Payload, StoredPart
 from git_theta.updates.interface import Part, Update
 
 SHORT_BLOCK = 2**14
 """Blocks up to this length are decoded many at a time."""
 
 
+RECENT_BYTES = 32 * 2**20
+"""Bytes of blocks that are kept decoded, of all buffers together."""
+
+
+class _Recent:
+    """The blocks that were decoded last: memory must not grow with the number of buffers."""
+
+    def __init__(self) -> None:
+        self._blocks: OrderedDict[tuple[Blocks, int], bytes | memoryview] = OrderedDict()
+        self._nbytes = 0
+        self._lock = Lock()
+
+    def get(self, blocks: Blocks, number: int) -> bytes | memoryview | None:
+        with self._lock:
+            data = self._blocks.get((blocks, number))
+            if data is not None:
+                self._blocks.move_to_end((blocks, number))
+            return data
+
+    def put(self, blocks: Blocks, number: int, data: bytes | memoryview) -> None:
+        with self._lock:
+            if (blocks, number) not in self._blocks:
+                self._blocks[blocks, number] = data
+                self._nbytes += len(data)
+            while self._nbytes > RECENT_BYTES:
+                self._nbytes -= len(self._blocks.popitem(last=False)[1])
+
+
+_recent = _Recent()
+
+
 class Blocks(Source):
-    """A serialized run of numbers; remembers the block that it decoded last."""
+    """A serialized run of numbers; what is read in parts is kept decoded for a while."""
 
     def __init__(self, pack: Pack, start: int, part: StoredPart, serializer: Serializer) -> None:
         self.size = part.nbytes
         self._pack, self._part, self._serializer = pack, part, serializer
         self._starts = list(accumulate(part.lengths, initial=start))
-        self._last: tuple[int, bytes | memoryview] = (-1, b"")
 
-    def _block(self, number: int) -> bytes | memoryview:
-        last, data = self._last
-        if last == number:
-            return data
+    def _block(self, number: int, *, whole: bool) -> bytes | memoryview:
+        if whole:  # nothing is left to be read of it
+            return self._decode(number)
+        data = _recent.get(self, number)
+        if data is None:
+            data = self._decode(number)
+            _recent.put(self, number, data)
+        return data
+
+    def _decode(self, number: int) -> bytes | memoryview:
         part = self._part
         data = self._pack.file.read(self._starts[number], part.lengths[number])
         nbytes = min(part.block, part.nbytes - number * part.block)
         if len(data) != nbytes:  # a block that did not shrink is stored as it is
             data = self._serializer.decode(data, part.dtype, nbytes)
-        self._last = (number, data)
         return data
 
     def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
@@ -45,7 +82,8 @@ class Blocks(Source):
         first, end = offset // block, offset + nbytes
         at = offset - first * block
         if end <= (first + 1) * block:
-            return memoryview(self._block(first))[at : at + nbytes]
+            whole = nbytes == min(block, self.size - first * block)
+            return memoryview(self._block(first, whole=whole))[at : at + nbytes]
         last = -(-end // block)
         if block <= SHORT_BLOCK:
             return memoryview(self._blocks(first, last))[at : at + nbytes]
@@ -53,16 +91,17 @@ class Blocks(Source):
         for number in range(first, last):
             low = max(offset - number * block, 0)
             high = min(end - number * block, block)
-            pieces.append(memoryview(self._block(number))[low:high])
+            whole = high - low == min(block, self.size - number * block)
+            pieces.append(memoryview(self._block(number, whole=whole))[low:high])
         return b"".join(pieces)
 
     def _blocks(self, first: int, last: int) -> bytes | memoryview:
         part, starts = self._part, self._starts
         begin = starts[first]
-        stored = memoryview(self._pack.file.read(begin, starts[last] - begin))
-        blocks = [stored[starts[n] - begin : starts[n + 1] - begin] for n in range(first, last)]
+        stored = self._pack.file.read(begin, starts[last] - begin)
         nbytes = min(last * part.block, part.nbytes) - first * part.block
-        return self._serializer.decode_blocks(blocks, part.block, nbytes, part.dtype)
+        lengths = part.lengths[first:last]
+        return self._serializer.decode_blocks(stored, lengths, part.block, nbytes, part.dtype)
 
 
 REMEMBERED = 64
@@ -97,6 +136,7 @@ class Reader:
     def __init__(self, store: LocalStore, plugins: Plugins) -> None:
         self._store, self._plugins = store, plugins
         self._payloads: dict[tuple[str, int], tuple[Payload, Source, list[int]]] = {}
+        self._damaged: dict[tuple[str, int], MissingPackError | PackError] = {}
 
     def open(
         self,
@@ -138,11 +178,14 @@ class Reader:
         key = (location.pack, location.payload)
         if key not in self._payloads:
             pack = self._store.pack(location.pack)
-            payload = pack.payload(location.payload)
+            if key in self._damaged:  # bases that lead nowhere on many ways are tried once
+                raise self._damaged[key]
             try:
-                source = self.open_payload(pack, payload)
-            except PackError as fault:
-                raise pack.error(f"has a damaged payload {location.payload}: {fault}") from fault
+                payload = pack.payload(location.payload)
+                source = self._open_checked(pack, payload, location.payload)
+            except (MissingPackError, PackError) as fault:
+                self._damaged[key] = fault
+                raise
             starts = list(accumulate((nbytes for _, nbytes in payload.buffers), initial=0))
             self._payloads[key] = payload, source, starts
         payload, source, starts = self._payloads[key]
@@ -152,6 +195,12 @@ class Reader:
         return (
             source if len(starts) == 2 else Window(source, starts[slot], payload.buffers[slot][1])
         )
+
+    def _open_checked(self, pack: Pack, payload: Payload, number: int) -> Source:
+        try:
+            return self.open_payload(pack, payload)
+        except (PackError, CheckpointError) as fault:
+            raise pack.error(f"has a damaged payload {number}: {fault}") from fault
 
     def open_payload(self, pack: Pack, payload: Payload) -> Source:
         """All bytes that a payload decodes to; errors as in :meth:`open`."""

@@ -7,7 +7,7 @@ noticed before anything refers to the pack.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,24 +15,17 @@ from typing import Any, NamedTuple
 import blake3
 
 from git_theta.errors import FileChangedError, StoreError
-from git_theta.joined import Joined
 from git_theta.parallel import ordered_map
 from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.decode import SHORT_BLOCK
 from git_theta.storage.index import Entry, Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.pack import (
-    BUNDLE,
-    BUNDLE_BLOCK,
-    BUNDLE_BUFFERS,
-    BUNDLE_MEMBER,
-    DIRECTORY_BYTES,
+from git_theta.storage.pack import DIRECTORY_BYTES, PACK_BYTES, PackWriter
+from git_theta.storage.payload import (
     MAX_BLOCK,
     MIN_BLOCK,
-    PACK_BYTES,
     BufferId,
-    PackWriter,
 )
 from git_theta.updates.choose import Choice, choose
 from git_theta.updates.interface import Part
@@ -42,20 +35,23 @@ PREFERRED = "planes"
 
 
 class Wanted(NamedTuple):
-    """A buffer to store."""
+    """What shall become one payload: a buffer, or several short ones of one dtype."""
 
-    identity: BufferId
+    buffers: tuple[tuple[BufferId, int], ...]
+    """Each with its length in bytes; none is empty."""
     data: Source
-    """Its bytes, little-endian, not empty."""
+    """Their bytes one after another, little-endian."""
     base: BufferId | None = None
-    """A buffer that it may resemble."""
+    """A buffer that the only one may resemble."""
+    block: int = 0
+    """Bytes of a block where there are several, short enough to read each by itself."""
 
 
 @dataclass(slots=True)
 class _Pending:
     """A payload that is being written."""
 
-    members: Sequence[Wanted]
+    buffers: tuple[tuple[BufferId, int], ...]
     choice: Choice
     blocks: tuple[int, ...]
     """Bytes of a block in each part."""
@@ -72,6 +68,18 @@ class _Job(NamedTuple):
     nbytes: int
     last: bool
     """Whether the payload ends with it."""
+
+
+class _Encoded(NamedTuple):
+    """What became of a job."""
+
+    job: _Job
+    raw: bytes | memoryview
+    """Its bytes before serializing."""
+    data: bytes | memoryview
+    """Its blocks after it, one after another."""
+    lengths: list[int]
+    """Stored bytes of each block."""
 
 
 def store_buffers(
@@ -94,9 +102,9 @@ def store_buffers(
     packs = _Packs(store, plugins)
     try:
         jobs = _jobs(_pending(store, plugins, wanted))
-        for job, raw, blocks in ordered_map(lambda job: _encode(job, plugins), jobs):
-            packs.write(job, raw, blocks)
-            advance(len(raw))
+        for encoded in ordered_map(lambda job: _encode(job, plugins), jobs):
+            packs.write(encoded)
+            advance(len(encoded.raw))
         packs.finish()
         return packs.locations
     except OSError as fault:
@@ -109,32 +117,16 @@ def store_buffers(
 
 
 def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> Iterator[_Pending]:
-    bundle: list[Wanted] = []
-    nbytes, dtype = 0, ""
-    for item in wanted:
-        size = item.data.size
-        small = size < BUNDLE_MEMBER and item.base is None
-        full = nbytes + size > BUNDLE or len(bundle) == BUNDLE_BUFFERS
-        if bundle and (not small or item.identity.dtype != dtype or full):
-            yield _bundle(plugins, bundle)
-            bundle, nbytes = [], 0
-        if small:
-            bundle.append(item)
-            nbytes += size
-            dtype = item.identity.dtype
-        else:
-            choice = choose(store, plugins, *item)
-            blocks = (_block_bytes(plugins, part) for part in choice.update.parts)
-            yield _Pending([item], choice, tuple(blocks))
-    if bundle:
-        yield _bundle(plugins, bundle)
-
-
-def _bundle(plugins: Plugins, bundle: Sequence[Wanted]) -> _Pending:
-    data = Joined([item.data for item in bundle])
-    update = plugins.update_type("dense").encode(data, None, bundle[0].identity.dtype)
-    assert update is not None
-    return _Pending(list(bundle), Choice("dense", update), (BUNDLE_BLOCK,))
+    for buffers, data, base, block in wanted:
+        identity = buffers[0][0]
+        if block:
+            update = plugins.update_type("dense").encode(data, None, identity.dtype)
+            assert update is not None
+            yield _Pending(buffers, Choice("dense", update), (block,))
+            continue
+        choice = choose(store, plugins, identity, data, base)
+        blocks = (_block_bytes(plugins, part) for part in choice.update.parts)
+        yield _Pending(buffers, choice, tuple(blocks))
 
 
 def _jobs(pendings: Iterable[_Pending]) -> Iterator[_Job]:
@@ -149,24 +141,17 @@ def _jobs(pendings: Iterable[_Pending]) -> Iterator[_Job]:
                 yield _Job(pending, number, offset, end - offset, last)
 
 
-def _encode(
-    job: _Job, plugins: Plugins
-) -> tuple[_Job, bytes | memoryview, list[bytes | memoryview]]:
-    """The job, its bytes before serializing, and the blocks after it."""
+def _encode(job: _Job, plugins: Plugins) -> _Encoded:
     pending, number, offset, nbytes, _ = job
     part, block = pending.choice.update.parts[number], pending.blocks[number]
     raw = part.data.read(offset, nbytes)
     serializer = plugins.serializer(part.serializer or PREFERRED)
     if block <= SHORT_BLOCK:
-        blocks = serializer.encode_blocks(raw, block, part.dtype)
-    else:
-        blocks = [serializer.encode(raw, part.dtype)]
-    view = memoryview(raw)
-    for n, data in enumerate(blocks):
-        plain = view[n * block : (n + 1) * block]
-        if len(data) >= len(plain):  # what does not shrink is stored as it is
-            blocks[n] = plain
-    return job, raw, blocks
+        return _Encoded(job, raw, *serializer.encode_blocks(raw, block, part.dtype))
+    data = serializer.encode(raw, part.dtype)
+    if len(data) >= len(raw):  # what does not shrink is stored as it is
+        data = raw
+    return _Encoded(job, raw, data, [len(data)])
 
 
 def _block_bytes(plugins: Plugins, part: Part) -> int:
@@ -190,10 +175,9 @@ class _Packs:
         self._start = 0
         self._new: list[Entry] = []
 
-    def write(
-        self, job: _Job, raw: bytes | memoryview, blocks: Sequence[bytes | memoryview]
-    ) -> None:
+    def write(self, encoded: _Encoded) -> None:
         """Write the blocks of a job, and the end of the payload after its last."""
+        job, raw, data, lengths = encoded
         pending = job.pending
         if self._path is None:
             self._path = self._store.packs.new_file()
@@ -203,9 +187,9 @@ class _Packs:
             self._start = self._writer.nbytes
         if job.offset == 0:
             pending.lengths.append([])
-        pending.lengths[-1] += map(len, blocks)
-        self._writer.write(b"".join(blocks) if len(blocks) > 1 else blocks[0])
-        if len(pending.members) == 1 and pending.choice.name == "dense":
+        pending.lengths[-1] += lengths
+        self._writer.write(data)
+        if len(pending.buffers) == 1 and pending.choice.name == "dense":
             pending.hasher.update(raw)
         if job.last:
             self._end_payload(pending)
@@ -233,12 +217,12 @@ class _Packs:
             nbytes + choice.base_cost,
             [list(base) for base in choice.bases],
             parts,
-            [[*item.identity, item.data.size] for item in pending.members],
+            [[dtype, digest, size] for (dtype, digest), size in pending.buffers],
         ]
         payload = writer.end_payload(record, nbytes)
         self._new += [
-            (payload, slot, choice.depth, item.identity)
-            for slot, item in enumerate(pending.members)
+            (payload, slot, choice.depth, identity)
+            for slot, (identity, _) in enumerate(pending.buffers)
         ]
         if writer.nbytes >= PACK_BYTES or writer.directory_bytes >= DIRECTORY_BYTES:
             self.finish()
@@ -273,9 +257,9 @@ def _verify(pending: _Pending) -> None:
     Updates other than dense proved themselves when they were chosen; short buffers are guarded by
     the file's times, which the caller compares (hashing each twice would double their cost).
     """
-    if len(pending.members) > 1 or pending.choice.name != "dense":
+    if len(pending.buffers) > 1 or pending.choice.name != "dense":
         return
-    identity = pending.members[0].identity
+    identity = pending.buffers[0][0]
     if pending.hasher.digest() != identity.digest:
         raise FileChangedError(
             f"The buffer {identity} has other bytes than a moment ago: "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from git_theta.errors import StoreError
-from git_theta.storage.pack import BufferId
+from git_theta.storage.payload import BufferId
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS packs (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL);
@@ -29,6 +29,14 @@ _WAIT = 60.0  # seconds that a writer waits for another one
 
 Entry = tuple[int, int, int, BufferId]
 """A buffer of a pack: number of its payload, slot in it, depth, identity."""
+
+
+_DAMAGED = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def is_damaged(fault: sqlite3.Error) -> bool:
+    """Whether an error says that the index is not what it was: no full disk, no lock."""
+    return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
 class Location(NamedTuple):
@@ -69,6 +77,13 @@ class Index:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+    def recreate(self) -> None:
+        """Begin anew with an empty index."""
+        self._db.close()
+        for suffix in ("", "-journal"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        self._connect()
 
     def packs(self) -> set[str]:
         """Names of the packs that are indexed."""

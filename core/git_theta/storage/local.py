@@ -5,14 +5,18 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 from git_theta.errors import MissingPackError, PackError, StoreError
 from git_theta.storage.folder import PackFolder
-from git_theta.storage.index import Entry, Index, Location
-from git_theta.storage.pack import BufferId, Pack
+from git_theta.storage.index import Entry, Index, Location, is_damaged
+from git_theta.storage.pack import Pack
+from git_theta.storage.payload import BufferId
+
+Result = TypeVar("Result")
 
 OPEN_PACKS = 64
 """How many packs are kept open at once."""
@@ -56,28 +60,28 @@ class LocalStore:
 
     def refresh(self) -> None:
         """Make the index agree with the packs that lie in the folder."""
-        self.flush()
-        try:
-            indexed, present = self.index.packs(), self.packs.packs()
-            for pack in indexed - present:
-                self.index.remove(pack)
-            for pack in sorted(present - indexed):
-                try:
-                    self.index.add(pack, self.pack(pack).buffers())
-                except PackError as fault:
-                    self.damaged[pack] = fault
-        except sqlite3.Error as fault:
-            raise StoreError(
-                f"The index of the store {self.folder} cannot be used: {fault}",
-                remedy=f"Remove {self.folder / 'index.sqlite'}; it is rebuilt from the packs",
-            ) from fault
+        self._with_index(self._index_packs)
+
+    def _index_packs(self) -> None:
+        self._write_unindexed()
+        indexed, present = self.index.packs(), self.packs.packs()
+        for pack in indexed - present:
+            self.index.remove(pack)
+        for pack in sorted(present - indexed):
+            try:
+                self.index.add(pack, self.pack(pack).buffers())
+            except PackError as fault:
+                self.damaged[pack] = fault
 
     def rebuild(self) -> None:
         """Throw the index away and index every pack anew."""
+        self.damaged.clear()
+        self._with_index(self._rebuild)
+
+    def _rebuild(self) -> None:
         for pack in self.index.packs():
             self.index.remove(pack)
-        self.damaged.clear()
-        self.refresh()
+        self._index_packs()
 
     def pack(self, pack: str) -> Pack:
         """An open pack; the store closes it.
@@ -97,6 +101,8 @@ class LocalStore:
                         f"Pack {pack} is not in the store {self.folder}",
                         remedy="Copy it from another clone's store, then run git theta fsck",
                     ) from fault
+                except OSError as fault:
+                    raise StoreError(f"Cannot read pack {pack}: {fault}") from fault
             self._open[pack] = found
             if len(self._open) > OPEN_PACKS:
                 self._open.popitem(last=False)  # closed once its last reader lets go of it
@@ -112,6 +118,10 @@ class LocalStore:
 
     def flush(self) -> None:
         """Write to the index what :meth:`add` left for later."""
+        if self._unindexed:
+            self._with_index(self._write_unindexed)
+
+    def _write_unindexed(self) -> None:
         while self._unindexed:
             self.index.add(*self._unindexed[0])
             self._unindexed.pop(0)
@@ -119,7 +129,25 @@ class LocalStore:
     def find(self, buffers: Iterable[BufferId]) -> dict[BufferId, list[Location]]:
         """Where buffers lie; those that the store does not have are left out."""
         self.flush()
-        return {} if self.index.empty() else self.index.find(buffers)
+        wanted = list(buffers)
+        return self._with_index(lambda: {} if self.index.empty() else self.index.find(wanted))
+
+    def _with_index(self, work: Callable[[], Result]) -> Result:
+        """Work with the index; one that turns out to be damaged is made anew from the packs."""
+        try:
+            try:
+                return work()
+            except sqlite3.Error as fault:
+                if not is_damaged(fault):
+                    raise
+            self.index.recreate()
+            self._index_packs()
+            return work()
+        except (sqlite3.Error, OSError) as fault:
+            raise StoreError(
+                f"The index of the store {self.folder} cannot be used: {fault}",
+                remedy=f"Remove {self.folder / 'index.sqlite'}; it is rebuilt from the packs",
+            ) from fault
 
     def warn_damaged(self) -> None:
         """Tell on stderr about packs that could not be indexed."""

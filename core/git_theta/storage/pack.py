@@ -18,9 +18,17 @@ from typing import Any, BinaryIO, NamedTuple
 import blake3
 import msgpack
 
-from git_theta.dtypes import BITS
 from git_theta.errors import PackError, StoreError
 from git_theta.source import FileSource, Source
+from git_theta.storage.payload import (
+    MALFORMED,
+    MAX_RECORD,
+    MIN_RECORD,
+    BufferId,
+    Payload,
+    parse_payload,
+    unpack,
+)
 from git_theta.zstd_frame import compress_text, decompress
 
 MAGIC = b"GTHPACK1"
@@ -32,66 +40,8 @@ DIRECTORY_BYTES = 8 * 2**20
 MAX_DIRECTORY = 64 * 2**20
 MAX_NAMES = 64 * 2**10
 """Longest list of names in a directory, in bytes."""
-MAX_RECORD = 4 * 2**20
-"""Longest description of a payload, in bytes."""
-MIN_RECORD = 49
-"""Shortest description of a payload, in bytes: so a directory cannot claim too many."""
-MAX_DEPTH = 8
-MIN_BLOCK = 2**11
-MAX_BLOCK = 8 * 2**20
-MAX_BUFFER = 2**30
-MAX_PARAMS = 64 * 2**10
-BUNDLE_MEMBER = 2**11
-"""Buffers shorter than this may share a payload."""
-BUNDLE = 2**18
-"""Most decoded bytes of a payload that several buffers share."""
-BUNDLE_BUFFERS = 2**12
-"""Most buffers that share a payload."""
-BUNDLE_BLOCK = 2**11
-"""Bytes of a block in such a payload: so to read one buffer never takes more than two of them."""
 
 _TRAILER = struct.Struct("<QQ32s8s")
-
-
-class BufferId(NamedTuple):
-    """What a buffer is: its dtype and the BLAKE3 of its little-endian bytes."""
-
-    dtype: str
-    digest: bytes
-
-    def __str__(self) -> str:
-        return f"{self.dtype} {self.digest.hex()}"
-
-
-class StoredPart(NamedTuple):
-    """A run of serialized numbers in a pack."""
-
-    serializer: tuple[str, str]
-    """Name, and the distribution that offers it."""
-    dtype: str
-    nbytes: int
-    """Bytes before serializing."""
-    block: int
-    """Bytes of a block before serializing."""
-    lengths: Sequence[int]
-    """Stored bytes of each block."""
-
-
-class Payload(NamedTuple):
-    """One encoded update in a pack."""
-
-    start: int
-    """Offset of its first byte in the pack."""
-    nbytes: int
-    update: tuple[str, str]
-    """Name of the update type, and the distribution that offers it."""
-    params: bytes
-    depth: int
-    cost: int
-    bases: tuple[BufferId, ...]
-    parts: tuple[StoredPart, ...]
-    buffers: tuple[tuple[BufferId, int], ...]
-    """The buffers it decodes to, each with its length in bytes."""
 
 
 class _Directory(NamedTuple):
@@ -143,12 +93,10 @@ class Pack:
             raise self.error(f"has {len(self)} payloads, expected a number {number}")
         names, data, records, starts = self._directory
         try:
-            record = _unpack(data[records[number] : records[number + 1]])
-            payload = _parse(record, names, starts[number])
-            _check(payload)
-        except _MALFORMED as fault:
+            row = data[records[number] : records[number + 1]]
+            return parse_payload(row, names, starts[number])
+        except MALFORMED as fault:
             raise self.error(f"has a malformed payload {number}: {fault}") from fault
-        return payload
 
     def buffers(self) -> Iterator[tuple[int, int, int, BufferId]]:
         """All buffers in the pack: number of the payload, slot in it, depth, identity."""
@@ -181,20 +129,8 @@ class Pack:
             raise self.error("has a directory that does not match its digest")
         try:
             return _read_directory(decompress(data, nbytes), start)
-        except (*_MALFORMED, PackError) as fault:
+        except (*MALFORMED, PackError) as fault:
             raise self.error(f"has a malformed directory: {fault}") from fault
-
-
-def _refuse(value: object, *_: object) -> None:
-    raise ValueError("a map or an extension type")
-
-
-_MALFORMED = (TypeError, ValueError, LookupError, OverflowError, msgpack.UnpackException)
-
-
-def _unpack(data: bytes) -> Any:
-    """A msgpack value of arrays, numbers, text and bytes; arrays as tuples, which are small."""
-    return msgpack.unpackb(data, use_list=False, object_pairs_hook=_refuse, ext_hook=_refuse)
 
 
 def _read_directory(data: bytes, end: int) -> _Directory:
@@ -207,7 +143,7 @@ def _read_directory(data: bytes, end: int) -> _Directory:
     unpacker.skip()
     if unpacker.tell() - at > MAX_NAMES:
         raise ValueError(f"names of {unpacker.tell() - at} bytes")
-    names = tuple((_text(name), _text(who)) for name, who in _unpack(data[at : unpacker.tell()]))
+    names = tuple((_text(name), _text(who)) for name, who in unpack(data[at : unpacker.tell()]))
     count = unpacker.read_array_header()
     records, starts = array("Q", [unpacker.tell()]), array("Q", [len(MAGIC)])
     for _ in range(count):
@@ -236,74 +172,6 @@ def _text(value: Any) -> str:
     if type(value) is not str:
         raise ValueError(f"expected text, found {type(value).__name__}")
     return value
-
-
-def _parse(record: Any, names: Sequence[tuple[str, str]], start: int) -> Payload:
-    nbytes, update, params, depth, cost, bases, parts, buffers = record
-    return Payload(
-        start,
-        nbytes,
-        _name(names, update),
-        params,
-        depth,
-        cost,
-        tuple(BufferId(*base) for base in bases),
-        tuple(StoredPart(_name(names, name), *rest) for name, *rest in parts),
-        tuple((BufferId(dtype, digest), n) for dtype, digest, n in buffers),
-    )
-
-
-def _name(names: Sequence[tuple[str, str]], number: Any) -> tuple[str, str]:
-    if type(number) is not int or not 0 <= number < len(names):
-        raise ValueError(f"name {number!r} of {len(names)}")
-    return names[number]
-
-
-def _check(payload: Payload) -> None:
-    """Check what a directory says of a payload before anything is read or reserved for it."""
-    _, nbytes, _, params, depth, cost, bases, parts, buffers = payload
-    if any(type(number) is not int for number in (depth, cost, *(n for _, n in buffers))):
-        raise ValueError("a number that is none")
-    if not 1 <= depth <= MAX_DEPTH or len(bases) != (depth > 1):
-        raise ValueError(f"depth {depth} with {len(bases)} bases")
-    if cost < nbytes or (depth == 1 and cost != nbytes):
-        raise ValueError(f"a cost of {cost} bytes, its own are {nbytes}")
-    if type(params) is not bytes or len(params) > MAX_PARAMS:
-        raise ValueError("params")
-    for dtype, digest in (*bases, *(identity for identity, _ in buffers)):
-        if dtype not in BITS or type(digest) is not bytes or len(digest) != 32:
-            raise ValueError("dtypes or digests of buffers")
-    if not buffers or any(not 0 < n <= MAX_BUFFER for _, n in buffers):
-        raise ValueError("lengths of buffers")
-    if len(buffers) > 1:
-        _check_bundle(payload)
-    stored = sum(map(_check_part, parts))
-    if stored != nbytes:
-        raise ValueError(f"{stored} bytes in parts, {nbytes} in the pack")
-
-
-def _check_bundle(payload: Payload) -> None:
-    sizes = [nbytes for _, nbytes in payload.buffers]
-    if len(sizes) > BUNDLE_BUFFERS or max(sizes) >= BUNDLE_MEMBER or sum(sizes) > BUNDLE:
-        raise ValueError(f"{len(sizes)} buffers of {sum(sizes)} bytes together")
-    if len({identity.dtype for identity, _ in payload.buffers}) > 1:
-        raise ValueError("buffers of several dtypes together")
-    if payload.depth > 1 or any(part.block != BUNDLE_BLOCK for part in payload.parts):
-        raise ValueError("buffers together that cannot be read one by one")
-
-
-def _check_part(part: StoredPart) -> int:
-    """Check a part; how many bytes it has in the pack."""
-    _, dtype, nbytes, block, lengths = part
-    if type(lengths) is not tuple or any(type(n) is not int for n in (nbytes, block, *lengths)):
-        raise ValueError("a number that is none")
-    if dtype not in BITS or not MIN_BLOCK <= block <= MAX_BLOCK or block & (block - 1):
-        raise ValueError(f"a part of {dtype} in blocks of {block} bytes")
-    if nbytes < 0 or len(lengths) != -(-nbytes // block):
-        raise ValueError(f"{len(lengths)} blocks of {block} bytes for {nbytes} bytes")
-    if lengths and not 0 <= min(lengths) <= max(lengths) <= block:
-        raise ValueError("lengths of blocks")
-    return sum(lengths)
 
 
 class PackWriter:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from git_theta.digests import digest
+from git_theta.errors import MissingPackError, PackError
 from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.decode import Reader
 from git_theta.storage.local import LocalStore
-from git_theta.storage.pack import MAX_DEPTH, BufferId, Payload
+from git_theta.storage.payload import MAX_DEPTH, BufferId, Payload
 from git_theta.updates.interface import Update
 from git_theta.updates.patch import MAX_BYTES
 
@@ -60,12 +61,14 @@ def _patch(
     store: LocalStore, plugins: Plugins, buffer: BufferId, new: Source, base: BufferId
 ) -> Choice | None:
     payload = _payload(store, base)
-    while payload and payload.depth >= MAX_DEPTH:  # stand on what the base stands on
+    if payload and payload.depth >= MAX_DEPTH:  # stand on what the base stands on
         base = payload.bases[0]
         payload = _payload(store, base)
-    if payload is None:
+    if payload is None or payload.depth >= MAX_DEPTH:
         return None
-    old = Reader(store, plugins).open(base)
+    old = _read_base(store, plugins, base)
+    if old is None:
+        return None
     patch_type = plugins.update_type("patch")
     update = patch_type.encode(new, old, buffer.dtype)
     if update is None:
@@ -78,7 +81,19 @@ def _patch(
     return Choice("patch", update, (base,), payload.depth + 1, payload.cost)
 
 
+def _read_base(store: LocalStore, plugins: Plugins, base: BufferId) -> Source | None:
+    """A base if it is what it should be: what stood on damaged bytes would be lost with them."""
+    try:
+        old = Reader(store, plugins).open(base)
+        return old if old.size <= MAX_BYTES and digest(old) == base.digest else None
+    except (PackError, MissingPackError):
+        return None
+
+
 def _payload(store: LocalStore, buffer: BufferId) -> Payload | None:
     """The payload from which a buffer is decoded with the fewest reads."""
     locations = store.find([buffer]).get(buffer)
-    return store.pack(locations[0].pack).payload(locations[0].payload) if locations else None
+    try:
+        return store.pack(locations[0].pack).payload(locations[0].payload) if locations else None
+    except (PackError, MissingPackError):
+        return None
