@@ -80,9 +80,11 @@ def clean(
         described = describe(detected.layout, runs, first, whole, run_digests, tensor_digests)
         skeleton, chunks = cut(skeleton_source(file, described.table, runs))
         places = _places(store, [c.identity for c in chunks] + [b for _, b, _ in described.stored])
+        wanted = _wanted(file, described, runs, chunks, _base(previous, skeleton), places)
         if write:
-            wanted = _wanted(file, described, runs, chunks, _base(previous, skeleton), places)
             places |= store_buffers(store, plugins, wanted, advance)
+        elif next(wanted, None):
+            places = {}  # who names packs has stored the file; here half of it is not
         metadata = Metadata(
             _formats(detected, plugins),
             digest,

@@ -5,16 +5,27 @@ Pure text and values; what the digests refer to is the business of clean and smu
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from typing import NamedTuple
 
-from git_theta.checkpoint import MAX_RANK
 from git_theta.dtypes import BITS, count_bytes
 from git_theta.errors import ConflictError, MetadataError
+from git_theta.metadata_fields import (
+    check_dtype,
+    check_order,
+    parse_digest,
+    parse_integer,
+    parse_ranges,
+    parse_shape,
+    parse_word,
+    print_ranges,
+    quote,
+    split_fields,
+    unquote,
+)
 
 FIRST_LINE = b"git-theta metadata 1\n"
 MAX_BYTES = 64 * 2**20
@@ -26,11 +37,6 @@ MAX_PACKS = 8
 """Most packs that an item other than the skeleton is read from: payloads are that deep."""
 
 _PREFIX = b"git-theta metadata "
-_BARE = re.compile(r"[!#-\[\]-~]+")  # ASCII alone: what else is printable, Unicode changes
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
-_SHAPE = re.compile(r"\[(?:(?:0|[1-9][0-9]{0,18})(?:,(?:0|[1-9][0-9]{0,18}))*)?\]")
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONFLICT = re.compile(rb"^(?:<{7,} |\|{7,} |={7,}\r?$|>{7,} )", re.MULTILINE)
 
 
@@ -156,7 +162,7 @@ def _print_lines(metadata: Metadata) -> Iterator[str]:
     for dtype, nbytes, digest in metadata.buffers:
         yield f"buffer {dtype} {nbytes} {digest.hex()}"
     for pack, nbytes, items in metadata.packs:
-        yield f"pack {pack} {nbytes} {_print_ranges(items)}"
+        yield f"pack {pack} {nbytes} {print_ranges(items)}"
     yield ""
 
 
@@ -203,35 +209,23 @@ def _invalid(path: str, fault: object) -> MetadataError:
     )
 
 
-def quote(name: str) -> str:
-    """A group's name as it stands in metadata."""
-    return name if _BARE.fullmatch(name) else json.dumps(name)
-
-
-def _unquote(text: str) -> str:
-    name = json.loads(text) if text.startswith('"') else text
-    if not isinstance(name, str):
-        raise ValueError(f"the name {text!r} is no string")
-    return name
-
-
 def _parse_head(lines: Iterator[str]) -> Head:
     next(lines)
     formats = []
     line = next(lines)
     while line.startswith("format "):
-        name, distribution = _fields(line, 3)
-        formats.append((_match(_WORD, name), _match(_WORD, distribution)))
+        name, distribution = split_fields(line, 3)
+        formats.append((parse_word(name), parse_word(distribution)))
         line = next(lines)
-    digest, nbytes = _fields(line, 3, "file")
-    skeleton, length, cuts = _fields(next(lines), 4, "skeleton")
-    if not formats or _integer(cuts) > MAX_CUTS:
+    digest, nbytes = split_fields(line, 3, "file")
+    skeleton, length, cuts = split_fields(next(lines), 4, "skeleton")
+    if not formats or parse_integer(cuts) > MAX_CUTS:
         raise ValueError("a format line is missing, or the skeleton is cut too often")
     return Head(
         tuple(formats),
-        _digest(digest),
-        _integer(nbytes),
-        Skeleton(_digest(skeleton), _integer(length), _integer(cuts)),
+        parse_digest(digest),
+        parse_integer(nbytes),
+        Skeleton(parse_digest(skeleton), parse_integer(length), parse_integer(cuts)),
     )
 
 
@@ -257,9 +251,9 @@ def _parse_lines(lines: Iterator[str]) -> Metadata:
         line = next(lines)
     if line or next(lines, None) is not None:
         raise ValueError(f"a line that is not known or out of order: {line[:80]!r}")
-    _check_order([g.name for g in groups], "groups")
-    _check_order(buffers, "buffers")
-    _check_order([(p.items, p.pack) for p in packs], "packs")
+    check_order([g.name for g in groups], "groups")
+    check_order(buffers, "buffers")
+    check_order([(p.items, p.pack) for p in packs], "packs")
     if len({p.pack for p in packs}) < len(packs):
         raise ValueError("a pack that is named twice")
     return Metadata(
@@ -275,76 +269,19 @@ def _parse_lines(lines: Iterator[str]) -> Metadata:
 
 def _parse_group(line: str) -> Group:
     rest, dtype, shape, digest = line.rsplit(" ", 3)
-    if not _SHAPE.fullmatch(shape):
-        raise ValueError(f"the shape {shape[:80]!r}")
-    sizes = tuple(map(int, shape[1:-1].split(","))) if len(shape) > 2 else ()
-    if len(sizes) > MAX_RANK:
-        raise ValueError(f"a shape of {len(sizes)} dimensions, expected at most {MAX_RANK}")
-    count_bytes(_dtype(dtype), sizes)
-    return Group(_unquote(rest[6:]), dtype, sizes, _digest(digest))
+    sizes = parse_shape(shape)
+    count_bytes(check_dtype(dtype), sizes)
+    return Group(unquote(rest[6:]), dtype, sizes, parse_digest(digest))
 
 
 def _parse_buffer(line: str) -> StoredBuffer:
-    dtype, size, digest = _fields(line, 4)
-    nbytes = _integer(size)
-    if nbytes % max(1, BITS[_dtype(dtype)] // 8):
+    dtype, size, digest = split_fields(line, 4)
+    nbytes = parse_integer(size)
+    if nbytes % max(1, BITS[check_dtype(dtype)] // 8):
         raise ValueError(f"a buffer of {nbytes} bytes, which no {dtype} fills")
-    return StoredBuffer(dtype, nbytes, _digest(digest))
+    return StoredBuffer(dtype, nbytes, parse_digest(digest))
 
 
 def _parse_pack(line: str, count: int) -> PackHint:
-    pack, size, items = _fields(line, 4)
-    return PackHint(_match(_DIGEST, pack), _integer(size), _parse_ranges(items, count))
-
-
-def _fields(line: str, count: int, kind: str = "") -> Sequence[str]:
-    fields = line.split(" ")
-    if len(fields) != count or (kind and fields[0] != kind):
-        raise ValueError(f"expected a line {kind or fields[0]!r} of {count} fields: {line[:80]!r}")
-    return fields[1:]
-
-
-def _match(pattern: re.Pattern[str], text: str) -> str:
-    if not pattern.fullmatch(text):
-        raise ValueError(f"the field {text[:80]!r}")
-    return text
-
-
-def _digest(text: str) -> bytes:
-    return bytes.fromhex(_match(_DIGEST, text))
-
-
-def _integer(text: str) -> int:
-    return int(_match(_NUMBER, text))
-
-
-def _dtype(text: str) -> str:
-    if text not in BITS:
-        raise ValueError(f"the dtype {text[:80]!r}, which this version does not know")
-    return text
-
-
-def _check_order(items: Sequence[object], what: str) -> None:
-    if any(not a < b for a, b in pairwise(items)):  # type: ignore[operator]
-        raise ValueError(f"{what} out of order or repeated")
-
-
-def _print_ranges(items: Sequence[int]) -> str:
-    ranges: list[list[int]] = []
-    for item in items:
-        if ranges and item == ranges[-1][1] + 1:
-            ranges[-1][1] = item
-        else:
-            ranges.append([item, item])
-    return ",".join(f"{low}-{high}" if low < high else f"{low}" for low, high in ranges)
-
-
-def _parse_ranges(text: str, count: int) -> tuple[int, ...]:
-    items: list[int] = []
-    for piece in text.split(","):
-        low, _, high = piece.partition("-")
-        first, last = _integer(low), _integer(high or low)
-        if last < first or (items and first <= items[-1]) or last >= count:
-            raise ValueError(f"the items {text[:80]!r}, expected ascending numbers below {count}")
-        items.extend(range(first, last + 1))
-    return tuple(items)
+    pack, size, items = split_fields(line, 4)
+    return PackHint(parse_digest(pack).hex(), parse_integer(size), parse_ranges(items, count))

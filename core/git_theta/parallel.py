@@ -26,7 +26,7 @@ _HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map(work, items)`` on several threads; at most two results a thread wait to be taken."""
+    """``map(work, items)`` on several threads; few more items than threads are under way."""
     workers = worker_count()
     if workers == 1:
         yield from map(work, items)
@@ -36,7 +36,7 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterat
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > 2 * workers:
+                if len(waiting) > workers + 2:  # each may hold 16 MiB of numbers
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -22,8 +22,8 @@ from git_theta.metadata import (
     parse,
     parse_head,
     print_metadata,
-    quote,
 )
+from git_theta.metadata_fields import quote
 
 DIGESTS = st.binary(min_size=32, max_size=32)
 DTYPES = st.sampled_from(sorted(BITS))

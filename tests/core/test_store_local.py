@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from blake3 import blake3
 
-from git_theta.errors import MissingPackError, PackError, StoreError
+from git_theta.errors import MissingPackError, MissingPluginError, PackError, StoreError
 from git_theta.plugins import Plugins
 from git_theta.source import BytesSource
 from git_theta.storage import local as local_module
@@ -95,15 +95,12 @@ def test_index_is_made_anew_from_the_packs(tmp_path: Path, index: bytes | None) 
     check(tmp_path)
 
 
-def test_damaged_index_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_index_that_is_damaged_inside_is_made_anew(tmp_path: Path) -> None:
     fill(tmp_path)
     path = tmp_path / "index.sqlite"
     data = path.read_bytes()
+    assert len(data) > 2 * 4096
     path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
-    with pytest.raises(StoreError, match="cannot be used") as caught:
-        check(tmp_path)
-    assert str(path) in caught.value.remedy
-    path.unlink()
     check(tmp_path)
 
 
@@ -159,7 +156,7 @@ def test_buffer_is_read_from_another_pack_where_one_is_damaged(tmp_path: Path) -
     out = io.BytesIO()
     writer = PackWriter(out)
     parts = [[writer.name("nothing-has-this-name", "x"), "U8", 5, 2048, [5]]]
-    row = [writer.name("dense", "x"), b"", 2, 5, [["U8", bytes(32)]], parts, [[*SHORT.identity, 5]]]
+    row = [writer.name("dense", "x"), b"", 1, 5, [], parts, [[*SHORT.identity, 5]]]
     writer.write(b"short")
     writer.end_payload(row, 5)
     other = writer.finish()
@@ -168,7 +165,7 @@ def test_buffer_is_read_from_another_pack_where_one_is_damaged(tmp_path: Path) -
         assert len(store.find([SHORT.identity])[SHORT.identity]) == 2
         assert read(store, SHORT) == b"short"
         store.index.remove(pack)
-        with pytest.raises(MissingPackError):
+        with pytest.raises(MissingPluginError, match="pip install x"):
             read(store, SHORT)
 
 

@@ -101,8 +101,8 @@ def _set_debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> N
 def theta(ctx: click.Context) -> None:
     """Version machine learning models with git.
 
-    Track a checkpoint once, then use plain git: git add, commit, checkout, push and pull work as
-    with any other file, and only the parameter groups that changed are stored.
+    Track a checkpoint once, then use plain git: git add, commit, diff and checkout work as with
+    any other file, and only the parameter groups that changed are stored.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -14,8 +14,7 @@ from git_theta.errors import MissingPackError, ThetaError
 from git_theta.git.repository import Repository
 from git_theta.metadata import parse, parse_head
 
-_HINT = re.compile(rb"^pack ([0-9a-f]{64}) [0-9]+ ([0-9,-]+)$", re.MULTILINE)
-_ITEM = re.compile(rb"^(?:group|buffer) ", re.MULTILINE)
+_PACK = re.compile(rb"^pack ([0-9a-f]{64}) ", re.MULTILINE)
 
 
 def find_known(versions: Iterable[bytes], digest: bytes, nbytes: int) -> bytes | None:
@@ -30,13 +29,12 @@ def find_known(versions: Iterable[bytes], digest: bytes, nbytes: int) -> bytes |
 def is_stored(repository: Repository, text: bytes, path: str) -> bool:
     """Whether the store can rebuild the file that metadata describes, as far as that is cheap.
 
-    Mostly the packs that the metadata names are there, and the store need not be opened.
+    Mostly the packs that the metadata names are there, and the store need not be opened. Metadata
+    that only served to compare names none.
     """
-    hints = [(name.decode(), items.decode()) for name, items in _HINT.findall(text)]
-    named = {item for _, items in hints for item in _ranges(items)}
     objects = repository.folder / "theta" / "objects"
-    complete = len(named) > len(_ITEM.findall(text))  # views and empty groups have no hint
-    if complete and all((objects / name).is_file() for name, _ in hints):
+    packs = [name.decode() for name in _PACK.findall(text)]
+    if packs and all((objects / pack).is_file() for pack in packs):
         return True
     from git_theta.plugins import installed
     from git_theta.smudge import rebuild
@@ -48,9 +46,3 @@ def is_stored(repository: Repository, text: bytes, path: str) -> bool:
     except ThetaError:  # damaged, and for fsck to tell: what is there is not stored again
         return True
     return True
-
-
-def _ranges(items: str) -> Iterable[int]:
-    for piece in items.split(","):
-        low, _, high = piece.partition("-")
-        yield from range(int(low), int(high or low) + 1)

@@ -8,6 +8,7 @@ they agree nothing has to be written aside.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import blake3
 
-from git_theta.errors import FileChangedError
+from git_theta.errors import FileChangedError, StoreError
 from git_theta.source import BytesSource, FileSource, Source
 
 IN_MEMORY = 8 * 2**20
@@ -71,10 +72,30 @@ class Received:
 
 
 def receive(stream: Iterable[memoryview], path: str, temporary: Path) -> Received:
-    """Drain a stream that may be the file at ``path``; ``temporary`` is a folder to spool into."""
+    """Drain a stream that may be the file at ``path``; ``temporary`` is a folder to spool into.
+
+    Raises
+    ------
+    FileChangedError
+        When the file changed while it streamed, and what streamed cannot be had any more.
+    StoreError
+        When the stream cannot be kept aside.
+    """
+    spool = _Spool(path, temporary)
+    try:
+        return _drain(stream, spool)
+    except OSError as fault:
+        raise StoreError(
+            f"Cannot keep {path} aside in {temporary}: {fault}",
+            remedy="Free some space (or mend the disk), then run the command again",
+        ) from fault
+    finally:
+        spool.close()
+
+
+def _drain(stream: Iterable[memoryview], spool: _Spool) -> Received:
     hasher = blake3.blake3()
     window = bytearray()
-    spool = _Spool(path, temporary)
     for packet in stream:
         window += packet
         if len(window) >= (_STEP if spool.used else IN_MEMORY):
@@ -118,8 +139,14 @@ class _Spool:
     def __init__(self, path: str, temporary: Path) -> None:
         self.used = False
         self._path, self._temporary = path, temporary
+        self._fd = -1
         self._nbytes = 0
         self._copied = False
+
+    def close(self) -> None:
+        """Close the file, unless :meth:`finish` gave it away."""
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def add(self, data: bytearray) -> None:
         if not self.used:
@@ -137,16 +164,20 @@ class _Spool:
             self._copy()
         source = FileSource(self._fd)
         if self._copied:
-            return Received(_checked(source, digest, self._path), digest, self._fd)
-        return Received(source, digest, self._fd, self._stamp)
+            _check(source, digest, self._path)
+        received = Received(source, digest, self._fd, None if self._copied else self._stamp)
+        self._fd = -1
+        return received
 
     def _open(self) -> None:
         flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
             self._fd = os.open(self._path, flags)
             self._stamp = Stamp.of(self._fd)
+            comparable = stat.S_ISREG(os.fstat(self._fd).st_mode)
         except OSError:
-            self._fd = -1
+            comparable = False
+        if not comparable:
             self._copy()
 
     def _copy(self) -> None:
@@ -167,7 +198,7 @@ def _write(fd: int, data: bytes | bytearray) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _checked(source: Source, digest: bytes, path: str) -> Source:
+def _check(source: Source, digest: bytes, path: str) -> None:
     hasher = blake3.blake3()
     for block in source.blocks():
         hasher.update(block)
@@ -176,4 +207,3 @@ def _checked(source: Source, digest: bytes, path: str) -> Source:
             f"{path} was written to while it was being added",
             remedy="Run git add again once nothing writes to the file",
         )
-    return source

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from threading import Lock
 
-from git_theta.errors import CheckpointError, MissingPackError, PackError
+from git_theta.errors import (
+    CheckpointError,
+    MissingPackError,
+    MissingPluginError,
+    PackError,
+    ThetaError,
+)
 from git_theta.plugins import Plugins
 from git_theta.serializers.interface import Serializer
 from git_theta.source import BytesSource, Source, Window
@@ -23,6 +29,9 @@ SHORT_BLOCK = 2**14
 
 RECENT_BYTES = 32 * 2**20
 """Bytes of blocks that are kept decoded, of all buffers together."""
+
+
+_UNREADABLE = (MissingPackError, MissingPluginError, PackError)
 
 
 class _Recent:
@@ -113,14 +122,21 @@ _remembered: deque[Remembered] = deque()
 
 
 class Remembered(Source):
-    """A payload of many buffers, decoded at once and kept while it is among the last ones read."""
+    """A payload of many buffers: the second read decodes all, kept while it is among the last.
+
+    The first read takes no more than it needs, so that one buffer by itself is cheap.
+    """
 
     def __init__(self, source: Source) -> None:
         self.size = source.size
         self._source = source
         self._data: bytes | memoryview | None = None
+        self._used = False
 
     def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
+        if not self._used:
+            self._used = True
+            return self._source.read(offset, nbytes)
         data = self._data
         if data is None:
             data = self._data = self._source.read(0, self.size)
@@ -136,7 +152,7 @@ class Reader:
     def __init__(self, store: LocalStore, plugins: Plugins) -> None:
         self._store, self._plugins = store, plugins
         self._payloads: dict[tuple[str, int], tuple[Payload, Source, list[int]]] = {}
-        self._damaged: dict[tuple[str, int], MissingPackError | PackError] = {}
+        self._damaged: dict[tuple[str, int], ThetaError] = {}
 
     def open(
         self,
@@ -165,7 +181,7 @@ class Reader:
                 continue
             try:
                 return self._open(buffer, location)
-            except (MissingPackError, PackError) as error:  # another payload may do
+            except _UNREADABLE as error:  # another payload may do
                 fault = error
         if fault:
             raise fault
@@ -183,7 +199,7 @@ class Reader:
             try:
                 payload = pack.payload(location.payload)
                 source = self._open_checked(pack, payload, location.payload)
-            except (MissingPackError, PackError) as fault:
+            except _UNREADABLE as fault:
                 self._damaged[key] = fault
                 raise
             starts = list(accumulate((nbytes for _, nbytes in payload.buffers), initial=0))

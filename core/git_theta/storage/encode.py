@@ -192,10 +192,10 @@ class _Packs:
         if len(pending.buffers) == 1 and pending.choice.name == "dense":
             pending.hasher.update(raw)
         if job.last:
-            self._end_payload(pending)
+            self._end_payload(pending, raw)
 
-    def _end_payload(self, pending: _Pending) -> None:
-        _verify(pending)
+    def _end_payload(self, pending: _Pending, raw: bytes | memoryview) -> None:
+        _verify(pending, raw)
         choice, writer = pending.choice, self._writer
         nbytes = writer.nbytes - self._start
         parts = [
@@ -251,18 +251,24 @@ class _Packs:
             self._path.unlink(missing_ok=True)
 
 
-def _verify(pending: _Pending) -> None:
-    """Compare what was stored with what was digested, where no proof exists already.
+def _verify(pending: _Pending, raw: bytes | memoryview) -> None:
+    """Compare what was stored with what was digested; ``raw`` are the bytes of the last job.
 
-    Updates other than dense proved themselves when they were chosen; short buffers are guarded by
-    the file's times, which the caller compares (hashing each twice would double their cost).
+    Updates other than dense proved themselves when they were chosen.
     """
-    if len(pending.buffers) > 1 or pending.choice.name != "dense":
+    if pending.choice.name != "dense":
         return
-    identity = pending.buffers[0][0]
-    if pending.hasher.digest() != identity.digest:
-        raise FileChangedError(
-            f"The buffer {identity} has other bytes than a moment ago: "
-            "the file was written to while it was being added",
-            remedy="Run git add again once nothing writes to the file",
-        )
+    if len(pending.buffers) == 1:
+        found = [pending.hasher.digest()]
+    else:
+        view, at, found = memoryview(raw), 0, []
+        for _, nbytes in pending.buffers:
+            found.append(blake3.blake3(view[at : at + nbytes]).digest())
+            at += nbytes
+    for (identity, _), value in zip(pending.buffers, found, strict=True):
+        if value != identity.digest:
+            raise FileChangedError(
+                f"The buffer {identity} has other bytes than a moment ago: "
+                "the file was written to while it was being added",
+                remedy="Run git add again once nothing writes to the file",
+            )

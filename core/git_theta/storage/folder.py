@@ -103,6 +103,8 @@ class PackFolder(Store):
         if target.is_file():
             file.unlink(missing_ok=True)
         else:
+            with file.open("rb") as written:
+                os.fsync(written.fileno())  # what git refers to must survive a power cut
             file.chmod(0o444)
             file.replace(target)
         return target

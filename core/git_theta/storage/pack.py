@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ MAX_DIRECTORY = 64 * 2**20
 MAX_NAMES = 64 * 2**10
 """Longest list of names in a directory, in bytes."""
 
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TRAILER = struct.Struct("<QQ32s8s")
 
 
@@ -143,7 +145,7 @@ def _read_directory(data: bytes, end: int) -> _Directory:
     unpacker.skip()
     if unpacker.tell() - at > MAX_NAMES:
         raise ValueError(f"names of {unpacker.tell() - at} bytes")
-    names = tuple((_text(name), _text(who)) for name, who in unpack(data[at : unpacker.tell()]))
+    names = tuple((_word(name), _word(who)) for name, who in unpack(data[at : unpacker.tell()]))
     count = unpacker.read_array_header()
     records, starts = array("Q", [unpacker.tell()]), array("Q", [len(MAGIC)])
     for _ in range(count):
@@ -168,9 +170,9 @@ def _integer(data: bytes, at: int) -> int:
     return int.from_bytes(data[at + 1 : at + 1 + width]) if width else data[at]
 
 
-def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise ValueError(f"expected text, found {type(value).__name__}")
+def _word(value: Any) -> str:
+    if type(value) is not str or not _WORD.fullmatch(value):  # it will stand in a message
+        raise ValueError(f"the name {value!r:.80}")
     return value
 
 

@@ -1,0 +1,96 @@
+"""What git waits for imports no framework, and the smallest commands next to nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+FRAMEWORKS = {"torch", "tensorflow", "jax", "jaxlib", "flax", "keras", "h5py", "ml_dtypes", "orbax"}
+
+
+def imported(stderr):
+    """Top-level modules that ``python -X importtime`` reports."""
+    names = re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", stderr, re.MULTILINE)
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.fixture
+def importing(tracked, tmp_path):
+    """Makes git run a filter that logs its imports; tells the modules imported since the start."""
+    folder, log = tmp_path / "logging", tmp_path / "imports.log"
+    folder.mkdir()
+    wrapper = folder / "git-theta-filter"
+    call = "from git_theta.git.filter import main; import sys; sys.exit(main())"
+    wrapper.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -X importtime -c "{call}" "$@" 2>> "{log}"\n'
+    )
+    wrapper.chmod(0o755)
+    tracked.env["PATH"] = f"{folder}:{tracked.env['PATH']}"
+
+    def modules():
+        found = imported(log.read_text()) if log.exists() else set()
+        log.write_text("")
+        return found
+
+    return modules
+
+
+def test_the_filter_imports_no_framework(tracked, importing, weights):
+    checkpoint = next((weights("chgnet") / "chgnet/pretrained/0.3.0").glob("*.pth.tar"))
+    changed = bytearray(checkpoint.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    commands = {
+        "clean": ["add", "m.pt"],
+        "smudge": ["checkout", "--", "m.pt"],
+        "status": ["status", "--porcelain"],
+        "diff": ["diff"],
+        "stash": ["stash"],
+    }
+    tracked.write("m.pt", checkpoint)
+    for what, command in commands.items():
+        if what == "smudge":
+            tracked.git("commit", "--quiet", "--message", "Model")
+            (tracked.path / "m.pt").unlink()
+            importing()
+        if what == "status":
+            tracked.write("m.pt", bytes(changed))
+        tracked.git(*command)
+        found = importing()
+        assert "git_theta" in found, what
+        assert found.isdisjoint(FRAMEWORKS), what
+    assert "torch" in tracked.git("show", "HEAD:m.pt").split("\n")[1]
+
+
+def test_an_unchanged_file_is_cleaned_without_reading_any_format(tracked, importing, model):
+    tracked.write("m.pt", model())
+    tracked.commit("Model")
+    importing()
+    assert tracked.status() == ""
+    found = importing()
+    assert "git_theta" in found
+    assert found.isdisjoint({*FRAMEWORKS, "numpy", "zstandard", "msgpack", "pluggy", "click"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--version"], {"numpy", "click", "pluggy", "zstandard", "sqlite3", "blake3"}),
+        (["track", "--help"], {"numpy", "zstandard", "sqlite3"}),
+        (["plugins"], set()),
+    ],
+    ids=["version", "help", "plugins"],
+)
+def test_small_commands_import_little(tracked, arguments, heavy):
+    call = "from git_theta.cli.main import main; import sys; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", call, *arguments],
+        cwd=tracked.path,
+        env=tracked.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported(done.stderr).isdisjoint(FRAMEWORKS | heavy)

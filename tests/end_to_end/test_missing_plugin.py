@@ -1,0 +1,111 @@
+"""A user whose environment lacks the plugin of a format: quiet, and never degraded."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import git_theta
+
+SCRIPT = """\
+#!{python} -S
+import sys
+
+sys.path.insert(0, {libraries!r})
+from {module} import main
+
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def kernel_only(desk, tmp_path):
+    """Makes the user's programs those of an environment with the kernel and no plugin."""
+    libraries, programs = tmp_path / "libraries", tmp_path / "programs"
+    libraries.mkdir()
+    programs.mkdir()
+    for name in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for entry in Path(name).iterdir():
+            if entry.suffix != ".pth" and "theta" not in entry.name and entry.name != "__pycache__":
+                (libraries / entry.name).symlink_to(entry)
+    (libraries / "git_theta").symlink_to(Path(git_theta.__file__).parent)
+    modules = {"git-theta": "git_theta.cli.main", "git-theta-filter": "git_theta.git.filter"}
+    for name, module in modules.items():
+        text = SCRIPT.format(python=sys.executable, libraries=str(libraries), module=module)
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+
+    def switch():
+        desk.env["PATH"] = f"{programs}{os.pathsep}{desk.env['PATH']}"
+        desk.env.pop("PYTHONPATH", None)
+        said = desk.theta("plugins")
+        assert said.returncode == 0, said.stderr
+        assert "theta-pytorch" not in said.stdout
+
+    return switch
+
+
+@pytest.fixture
+def versions(weights):
+    """Two versions of a PyTorch checkpoint."""
+    folder = weights("chgnet") / "chgnet/pretrained"
+    return [next(folder.glob(f"{name}/*.pth.tar")) for name in ("0.3.0", "r2scan")]
+
+
+@pytest.fixture
+def clone(desk, versions, kernel_only):
+    """A clone of a repository with a PyTorch checkpoint, in hands that lack theta-pytorch."""
+    desk.theta("track", "*.pt", "*.bin")
+    desk.write("m.pt", versions[0])
+    desk.commit("First")
+    desk.write("m.pt", versions[1])
+    desk.commit("Second")
+    assert "theta-pytorch" in desk.git("show", "HEAD:m.pt")
+    kernel_only()
+    return desk.clone("clone")
+
+
+def test_a_clone_without_the_plugin_is_quiet_and_exact(clone, versions):
+    assert (clone.read("m.pt"), clone.status()) == (versions[1].read_bytes(), "")
+    clone.git("checkout", "--quiet", "HEAD~1")
+    assert (clone.read("m.pt"), clone.status()) == (versions[0].read_bytes(), "")
+    clone.git("checkout", "--quiet", "main")
+    (clone.path / "m.pt").unlink()
+    clone.git("theta", "checkout")
+    clone.git("theta", "add", "m.pt")
+    assert (clone.read("m.pt"), clone.status()) == (versions[1].read_bytes(), "")
+    assert clone.theta("fsck").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["add m.pt", "commit -a -m no", "theta add m.pt", "stash"])
+def test_a_changed_file_is_refused_with_the_line_that_installs_the_plugin(clone, versions, command):
+    clone.write("m.pt", versions[0])
+    entry, packs = clone.git("ls-files", "-s"), clone.packs()
+    said = clone.refused("git", *command.split())
+    assert "pip install theta-pytorch" in said
+    assert "Traceback" not in said
+    assert clone.git("ls-files", "-s") == entry
+    assert clone.packs() == packs
+    assert clone.read("m.pt") == versions[0].read_bytes()
+
+
+def test_status_still_tells_that_a_file_changed(clone, versions):
+    clone.write("m.pt", versions[0])
+    assert clone.git("status", "--porcelain") == " M m.pt\n"
+
+
+def test_going_back_to_the_commits_version_is_possible(clone, versions):
+    clone.write("m.pt", versions[0])
+    clone.git("checkout", "--", "m.pt")
+    assert (clone.read("m.pt"), clone.status()) == (versions[1].read_bytes(), "")
+
+
+def test_files_of_other_formats_can_be_added(clone, model):
+    clone.write("other.bin", model())
+    clone.commit("Another")
+    assert "safetensors git-theta-core" in clone.git("show", "HEAD:other.bin")
+    assert clone.status() == ""

@@ -1,0 +1,127 @@
+"""Made the golden files, once. They never change: what was written has to stay readable.
+
+``PYTHONPATH=tests/core python tests/golden/make.py`` writes what is not there yet, for a new set;
+it never replaces one. Each set has the metadata of a file and the packs of that add alone; a set
+that names an earlier one was added on top of it, and needs its packs too.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from synthetic import clean_file, rebuild_file, synthetic_file
+
+from git_theta.storage.local import LocalStore
+
+HERE = Path(__file__).parent
+
+
+def numbers(count: int, width: int, *, big: bool = False) -> bytes:
+    """Whole numbers in a pattern that compresses a little; no library decides what they are."""
+    words = [(n * n * 2654435761 + n) & 0xFFFFFF for n in range(count)]
+    order = "big" if big else "little"
+    return b"".join((word % 256**width).to_bytes(width, order) for word in words)
+
+
+def zeros() -> bytes:
+    """The example of the specifications: a safetensors file of four zeros."""
+    header = json.dumps({"bias": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}})
+    text = header.replace(" ", "").encode().ljust(72)
+    return struct.pack("<Q", len(text)) + text + bytes(16)
+
+
+def views(tail: bytes = b"end") -> bytes:
+    """Buffers of many dtypes, short and long, empty, equal, big-endian; groups of every kind."""
+    buffers = [
+        ("F32", b"gap", False, numbers(3000, 4)),
+        ("BF16", b"", False, numbers(40_000, 2)),
+        ("F64", b"pad", True, numbers(50, 8, big=True)),
+        ("F32", b"", False, numbers(3000, 4)),
+        ("I64", b"", False, b""),
+        ("F4", b"", False, numbers(6, 1)),
+        ("C64", b"", True, numbers(20, 4, big=True)),
+        ("BOOL", b"\0", False, b"\1\0\1"),
+        ("F8_E4M3", b"", False, numbers(5000, 1)),
+    ]
+    tensors = [
+        ("weight", "F32", (50, 60), 0, 0, None),
+        ("tied", "F32", (3000,), 0, 0, None),
+        ("transposed", "F32", (60, 50), 0, 0, (1, 60)),
+        ("slice", "F32", (10,), 0, 7, None),
+        ("expanded", "F32", (4, 3), 0, 5, (0, 1)),
+        ("half", "BF16", (200, 200), 1, 0, None),
+        ("big", "F64", (50,), 2, 0, None),
+        ("empty", "I64", (0, 3), 4, 0, None),
+        ("four bits", "F4", (2, 6), 5, 0, None),
+        ("complex", "C64", (10,), 6, 0, None),
+        ("", "BOOL", (3,), 7, 0, None),
+        ('quote"\n', "BOOL", (), 7, 1, None),
+        ("größe.权重", "F8_E4M3", (2500,), 8, 2500, None),
+    ]
+    return synthetic_file(buffers, tensors, tail)
+
+
+def patched() -> bytes:
+    """The same with another skeleton, which is stored against the last one."""
+    return views(b"another end")
+
+
+def short() -> bytes:
+    """Many short buffers, which share payloads of blocks of several lengths."""
+    sizes = [n % 5 + 1 for n in range(300)] + [1500 + n for n in range(8)] + [5000, 5001]
+    arrays = [numbers(size, 4)[n % size * 4 :] or numbers(1, 4) for n, size in enumerate(sizes)]
+    tensors = [(f"w.{n:03}", "F32", (len(a) // 4,), n, 0, None) for n, a in enumerate(arrays)]
+    return synthetic_file([("F32", b"", n == 2, a) for n, a in enumerate(arrays)], tensors)
+
+
+def cut() -> bytes:
+    """A file that no format knows, long enough to be cut."""
+    return b"".join(b"%07d\n" % (n // 1000) for n in range(200_000))
+
+
+SETS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "zeros": (zeros, ""),
+    "views": (views, ""),
+    "patched": (patched, "views"),
+    "cut": (cut, ""),
+    "short": (short, ""),
+}
+"""The file of each set, and the set that it was added on top of."""
+
+
+def copy_packs(name: str, store: LocalStore) -> None:
+    """Put the packs of a set, and of those before it, into a store."""
+    while name:
+        for pack in (HERE / name / "packs").iterdir():
+            store.packs.put(pack.name, pack)
+        name = SETS[name][1]
+    store.refresh()
+
+
+def make(name: str) -> None:
+    """Write one set."""
+    function, before = SETS[name]
+    file, folder = function(), HERE / name
+    with tempfile.TemporaryDirectory() as temporary, LocalStore(Path(temporary)) as store:
+        copy_packs(before, store)
+        known = store.packs.packs()
+        previous = (HERE / before / "metadata").read_bytes() if before else None
+        text = clean_file(file, store, previous=previous)
+        assert rebuild_file(text, store) == file
+        (folder / "packs").mkdir(parents=True)
+        (folder / "metadata").write_bytes(text)
+        for pack in store.packs.packs() - known:
+            shutil.copyfile(store.packs.path(pack), folder / "packs" / pack)
+
+
+if __name__ == "__main__":
+    for name in SETS:
+        if not (HERE / name).exists():
+            make(name)
+            print(f"made {name}", file=sys.stderr)
