@@ -116,7 +116,7 @@ def test_few_decoded_blocks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
         sources = list(rebuilt.items().values())
         whole = {bytes(source.read(0, source.size)) for source in sources}
         assert whole == set(arrays)
-        assert not decode_module._recent._blocks
+        assert len(decode_module._recent._blocks) <= 1  # the skeleton
         for _ in range(2):
             parts = [bytes(source.read(5000, 100)) for source in sources]
         assert set(parts) == {data[5000:5100] for data in arrays}
