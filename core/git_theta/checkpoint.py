@@ -13,6 +13,8 @@ from typing import NamedTuple
 from git_theta.dtypes import BITS, count_bytes, scalar_bytes
 from git_theta.errors import CheckpointError
 
+MAX_EXPANDED = 64 * 2**20
+"""Bytes that strided groups may have beyond sixteen times the file's: a stride may be zero."""
 MAX_RANK = 64
 """Most dimensions of a parameter group."""
 
@@ -91,6 +93,13 @@ def check_layout(layout: Layout, size: int) -> None:
                 f"Group {tensor.name!r} names buffer {tensor.buffer} of {len(layout.buffers)}"
             )
         check_tensor(tensor, layout.buffers[tensor.buffer])
+    expanded = sum(
+        count_bytes(tensor.dtype, tensor.shape) for tensor in layout.tensors if tensor.strides
+    )
+    if expanded > 16 * size + MAX_EXPANDED:
+        raise CheckpointError(
+            f"Its strided groups have {expanded} bytes, far more than the {size} of the file"
+        )
 
 
 def check_tensor(tensor: Tensor, buffer: Buffer) -> None:

@@ -22,7 +22,7 @@ from git_theta.source import Source
 from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import BufferId
+from git_theta.storage.payload import BufferId, Payload
 from git_theta.table import Run, cut_runs
 
 
@@ -163,18 +163,34 @@ def _wanted(
 
 
 def _places(store: LocalStore, buffers: Sequence[BufferId]) -> dict[BufferId, Location]:
-    """Where buffers lie; one whose bases are lost or damaged is as good as missing."""
+    """Where buffers lie; one whose bases are lost or damaged is as good as missing.
+
+    The index is a cache, which a power cut may leave wrong: the pack's own directory has the word.
+    """
     places = {}
+    held: dict[tuple[str, int], Payload | None] = {}
     for buffer, found in store.find(buffers).items():
         for location in found:
-            try:
-                if location.depth > 1:
-                    list(_chain(store, location))
-            except (MissingPackError, PackError):
-                continue
-            places[buffer] = location
-            break
+            key = (location.pack, location.payload)
+            if key not in held:
+                held[key] = _payload(store, location)
+            payload = held[key]
+            if payload and [b for b, _ in payload.buffers[location.slot : location.slot + 1]] == [
+                buffer
+            ]:
+                places[buffer] = location
+                break
     return places
+
+
+def _payload(store: LocalStore, location: Location) -> Payload | None:
+    """The payload at a location; None when it, or what it stands on, is not there."""
+    try:
+        if location.depth > 1:
+            list(_chain(store, location))
+        return store.pack(location.pack).payload(location.payload)
+    except (MissingPackError, PackError):
+        return None
 
 
 def _chain(store: LocalStore, location: Location) -> Iterator[Location]:

@@ -151,7 +151,11 @@ def test_a_header_with_another_value_is_judged_as_the_library_judges_it(
             changed[key] = value
     size = max(0, nbytes + data.draw(st.sampled_from([0, 0, 0, -1, 1])))
     file = pack(json.dumps(header), bytes(size))
-    assert read(file) == read_with_library(file)
+    shapes = [info.get("shape") for name, info in header.items() if name != "__metadata__"]
+    if any(2**63 in shape for shape in shapes if isinstance(shape, list)):
+        assert read(file) is None  # a number that metadata has no room for; the library has
+    else:
+        assert read(file) == read_with_library(file)
 
 
 @given(headers(), st.data())

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import blake3
+import numpy as np
+from numpy.typing import NDArray
 
-from git_theta.errors import FileChangedError, StoreError
+from git_theta.errors import FileChangedError, PluginError, StoreError
 from git_theta.parallel import ordered_map
 from git_theta.plugins import Plugins
+from git_theta.serializers.interface import Serializer
 from git_theta.source import Source
 from git_theta.storage.decode import SHORT_BLOCK
 from git_theta.storage.index import Entry, Location
@@ -132,26 +135,49 @@ def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> I
 def _jobs(pendings: Iterable[_Pending]) -> Iterator[_Job]:
     for pending in pendings:
         parts = pending.choice.update.parts
+        if not parts:
+            raise PluginError(f"The update type {pending.choice.name} gave an update without parts")
         for number, (part, block) in enumerate(zip(parts, pending.blocks, strict=True)):
             size = part.data.size
             step = size if block <= SHORT_BLOCK else block
-            for offset in range(0, size, step):
+            for offset in range(0, size, step) if size else (0,):
                 end = min(offset + step, size)
                 last = number == len(parts) - 1 and end == size
                 yield _Job(pending, number, offset, end - offset, last)
 
 
 def _encode(job: _Job, plugins: Plugins) -> _Encoded:
+    """Serialize a job's bytes, and decode them again: what cannot be read back is not kept."""
     pending, number, offset, nbytes, _ = job
     part, block = pending.choice.update.parts[number], pending.blocks[number]
     raw = part.data.read(offset, nbytes)
     serializer = plugins.serializer(part.serializer or PREFERRED)
+    if not nbytes:
+        return _Encoded(job, raw, b"", [])
     if block <= SHORT_BLOCK:
-        return _Encoded(job, raw, *serializer.encode_blocks(raw, block, part.dtype))
-    data = serializer.encode(raw, part.dtype)
-    if len(data) >= len(raw):  # what does not shrink is stored as it is
-        data = raw
-    return _Encoded(job, raw, data, [len(data)])
+        data, lengths = serializer.encode_blocks(raw, block, part.dtype)
+        again = serializer.decode_blocks(data, lengths, block, nbytes, part.dtype)
+        if not np.array_equal(_numbers(again), _numbers(raw)):
+            raise _unreadable(serializer)
+        return _Encoded(job, raw, data, lengths)
+    block_data = serializer.encode(raw, part.dtype)
+    if len(block_data) >= nbytes:  # what does not shrink is stored as it is
+        return _Encoded(job, raw, raw, [nbytes])
+    again = serializer.decode(block_data, part.dtype, nbytes)
+    if not np.array_equal(_numbers(again), _numbers(raw)):
+        raise _unreadable(serializer)
+    return _Encoded(job, raw, block_data, [len(block_data)])
+
+
+def _unreadable(serializer: Serializer) -> PluginError:
+    return PluginError(
+        f"The serializer {serializer.name} does not give back what it was given",
+        remedy="Run git add again; if that fails too, git theta plugins tells who offers it",
+    )
+
+
+def _numbers(data: bytes | memoryview) -> NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8)
 
 
 def _block_bytes(plugins: Plugins, part: Part) -> int:

@@ -19,7 +19,7 @@ from git_theta.storage.payload import BufferId
 Result = TypeVar("Result")
 
 OPEN_PACKS = 64
-"""How many packs are kept open at once."""
+"""Of how many packs the directories are kept."""
 
 
 class LocalStore:
@@ -84,7 +84,7 @@ class LocalStore:
         self._index_packs()
 
     def pack(self, pack: str) -> Pack:
-        """An open pack; the store closes it.
+        """A pack.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class LocalStore:
                     raise StoreError(f"Cannot read pack {pack}: {fault}") from fault
             self._open[pack] = found
             if len(self._open) > OPEN_PACKS:
-                self._open.popitem(last=False)  # closed once its last reader lets go of it
+                self._open.popitem(last=False)
             return found
 
     def add(self, pack: str, buffers: list[Entry]) -> None:
@@ -114,6 +114,11 @@ class LocalStore:
         So the answer to git need not wait for it: a pack that was never indexed, because the
         process was killed, is indexed when the store is opened the next time.
         """
+        with self._lock:
+            before = self._open.pop(pack, None)
+        if before is not None:  # it was damaged, or the same buffers would not have been written again
+            before.close()
+        self.damaged.pop(pack, None)
         self._unindexed.append((pack, buffers))
 
     def flush(self) -> None:

@@ -7,7 +7,6 @@ where packs are kept.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import struct
 from array import array
@@ -20,7 +19,7 @@ import blake3
 import msgpack
 
 from git_theta.errors import PackError, StoreError
-from git_theta.source import FileSource, Source
+from git_theta.storage.handles import SharedFile
 from git_theta.storage.payload import (
     MALFORMED,
     MAX_RECORD,
@@ -56,28 +55,21 @@ class _Directory(NamedTuple):
 
 
 class Pack:
-    """A pack that is open for reading; close it after the last read."""
+    """A pack that can be read."""
 
     def __init__(self, path: Path) -> None:
         self.id = path.name
         self.path = path
-        self._fd = -1
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        self.file: Source = FileSource(self._fd)
+        self.file = SharedFile(path)
 
     def close(self) -> None:
-        """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Close the file; it is opened again when it is read."""
+        self.file.close()
 
     def __enter__(self) -> Pack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
         self.close()
 
     def __len__(self) -> int:
