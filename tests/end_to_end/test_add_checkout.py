@@ -228,3 +228,77 @@ def test_nothing_works_outside_of_a_work_tree_but_says_why(tracked, tmp_path):
         assert "Traceback" not in done.stderr
         done = tracked.theta(*command, cwd=Path(tracked.path / ".git"))
         assert done.returncode == 50
+
+
+@pytest.mark.parametrize("style", ["LITERAL", "GLOB", "NOGLOB", "ICASE"])
+def test_the_users_way_of_reading_pathspecs_does_not_change_what_is_added(tracked, model, style):
+    tracked.git("config", "core.fileMode", "false")
+    variable = {f"GIT_{style}_PATHSPECS": "1"}
+    for name in ("m.pt", "t.txt", "sub/[x].txt", "sub/x.txt"):
+        tracked.write(name, model())
+    tracked.git("theta", "add", "m.pt", "t.txt", "sub/[x].txt", **variable)
+    staged = tracked.git("diff", "--cached", "--name-only").split()
+    literal = style in ("LITERAL", "NOGLOB")
+    assert staged == ["m.pt", "sub/[x].txt", *([] if literal else ["sub/x.txt"]), "t.txt"]
+    (tracked.path / "m.pt").unlink()
+    tracked.git("theta", "checkout", "m.pt", **variable)
+    assert tracked.read("m.pt") == model()
+    assert tracked.theta("doctor", **variable).returncode == 0
+
+
+@pytest.mark.parametrize("index", [{}, {"GIT_INDEX_FILE": ".git/other"}])
+def test_a_repository_named_by_relative_variables_is_found_from_a_subfolder(tracked, model, index):
+    tracked.write("m.pt", model())
+    tracked.write("sub/n.pt", model(1))
+    tracked.write("sub/n.txt", b"notes")
+    where = {"GIT_DIR": "../.git", "GIT_WORK_TREE": "..", **index}
+    sub = tracked.path / "sub"
+    tracked.git("theta", "add", "../m.pt", "n.pt", "n.txt", cwd=sub, **where)
+    listed = tracked.git("ls-files", "--full-name", "..", cwd=sub, **where).split()
+    assert [name for name in listed if name != ".gitattributes"] == [
+        "m.pt",
+        "sub/n.pt",
+        "sub/n.txt",
+    ]
+    (sub / "n.pt").unlink()
+    tracked.git("theta", "checkout", "n.pt", cwd=sub, **where)
+    assert tracked.read("sub/n.pt") == model(1)
+    assert tracked.theta("doctor", cwd=sub, **where).returncode == 0
+    assert "A  m.pt\n" in tracked.git("status", "--porcelain", **index)
+
+
+def test_files_are_marked_after_all_others_were_added(tracked, model, monkeypatch):
+    from git_theta.cli import add as module
+    from git_theta.cli.main import main
+
+    tracked.write("m.pt", model())
+    tracked.write("notes.txt", b"notes")
+    staged = []
+    monkeypatch.setattr(
+        module,
+        "mark_unchanged",
+        lambda top, stats: staged.extend(tracked.git("diff", "--cached", "--name-only").split()),
+    )
+    monkeypatch.chdir(tracked.path)
+    assert main(["add", "."]) == 0
+    assert staged == ["m.pt", "notes.txt"]
+
+
+def test_a_file_changed_while_others_are_added_is_seen(tracked, settled, model, monkeypatch):
+    from git_theta.cli import add as module
+    from git_theta.cli.main import main
+
+    for number in range(2):
+        tracked.write(f"{number}.pt", model(number))
+    settled("0.pt", "1.pt")
+    real = module.settle
+
+    def settle(top, stats):
+        tracked.write("0.pt", model(2))
+        settled("0.pt")
+        real(top, stats)
+
+    monkeypatch.setattr(module, "settle", settle)
+    monkeypatch.chdir(tracked.path)
+    assert main(["add", "."]) == 0
+    assert tracked.git("status", "--porcelain") == "AM 0.pt\nA  1.pt\n"

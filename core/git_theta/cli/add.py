@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -29,6 +29,9 @@ EXAMPLES = """Examples:
 SETTLE = 2**30
 """From so many bytes on, waiting a moment pays: else git would read the file once more."""
 
+CLOCK_TICK = 0.02
+"""Seconds by which the time of a file may lag behind."""
+
 
 @click.command(epilog=EXAMPLES)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
@@ -39,41 +42,48 @@ def add(paths: tuple[str, ...]) -> None:
     quicker for very large ones. All other files are handed to git add.
     """
     tree = work_tree()
-    ours, others = _sort(paths)
+    ours, others = _sort(tree, paths)
     with Repository() as repository:
         stats = {path: _add(repository, tree, path) for path in ours}
-    if sum(stat.st_size for stat in stats.values()) >= SETTLE:
-        settle(stats.values())
-    if stats:
-        mark_unchanged(stats)
+    from_file = ("add", "--pathspec-from-file=-", "--pathspec-file-nul")
     if others:
-        run.run("add", "--pathspec-from-file=-", "--pathspec-file-nul", input=_joined(others))
+        run.run(*from_file, input=_joined(others), cwd=tree.top, env=run.LITERAL)
+    elif not ours:  # git says why: nothing matches, or all of it is ignored
+        run.run(*from_file, input=_joined(paths))
+    settle(tree.top, stats)
 
 
-def settle(stats: Iterable[os.stat_result]) -> None:
-    """Wait until the second in which files were written is over.
+def settle(top: Path, stats: Mapping[str, os.stat_result]) -> None:
+    """Record in the index that files were just compared, so that git need not read them again.
 
-    git compares whole seconds; it would take files of this second for ones that may have changed
-    since, and read them again.
+    git compares whole seconds, so files of this second cannot be recorded; where reading them
+    once more would take long, this waits until the second is over.
+
+    Parameters
+    ----------
+    top
+        The top of the work tree.
+    stats
+        As :func:`~git_theta.git.index_file.mark_unchanged` wants them.
     """
-    latest = max(stat.st_mtime for stat in stats)
-    while time.time() < int(latest) + 1:
-        time.sleep(0.05)
+    now = time.time()
+    recent = any(int(stat.st_mtime) == int(now) for stat in stats.values())
+    if recent and sum(stat.st_size for stat in stats.values()) >= SETTLE:
+        time.sleep(int(now) + 1 + CLOCK_TICK - now)
+    if stats:
+        mark_unchanged(top, stats)
 
 
-def _sort(paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Paths from the top that we store, and pathspecs from here that git shall add."""
+def _sort(tree: WorkTree, paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Paths from the top: those that we store, and those that git shall add."""
     listed = run.run(
         "ls-files", "-z", "-c", "-o", "--exclude-standard", "--full-name", "--", *paths
     )
-    top = run.text("rev-parse", "--show-toplevel")
     names = [os.fsdecode(name) for name in dict.fromkeys(listed.split(b"\0")[:-1])]
-    regular = [n for n in names if _is_regular(Path(top, n))]
-    filtered = has_filter(regular, cwd=top)
+    regular = [n for n in names if _is_regular(tree.top / n)]
+    filtered = has_filter(regular, cwd=tree.top)
     ours = [name for name in regular if name in filtered]
-    if not names:  # git says why: nothing matches, or all of it is ignored
-        return [], list(paths)
-    return ours, [f":(top,literal){name}" for name in names if name not in filtered]
+    return ours, [name for name in names if name not in filtered]
 
 
 def _is_regular(path: Path) -> bool:
@@ -91,19 +101,20 @@ def _add(repository: Repository, tree: WorkTree, path: str) -> os.stat_result:
     with received:
         text = clean_received(repository, path, received)
     oid = run.text("hash-object", "-w", "--stdin", input=text)
-    run.run("update-index", "-z", "--index-info", input=_index_line(path, oid, stat), cwd=tree.top)
+    line = _index_line(tree, path, oid, stat)
+    run.run("update-index", "-z", "--index-info", input=line, cwd=tree.top)
     return stat
 
 
-def _index_line(path: str, oid: str, stat: os.stat_result) -> bytes:
-    mode = "100755" if _executable(path, stat) else "100644"
+def _index_line(tree: WorkTree, path: str, oid: str, stat: os.stat_result) -> bytes:
+    mode = "100755" if _executable(tree, path, stat) else "100644"
     return os.fsencode(f"{mode} {oid} 0\t{path}") + b"\0"
 
 
-def _executable(path: str, stat: os.stat_result) -> bool:
+def _executable(tree: WorkTree, path: str, stat: os.stat_result) -> bool:
     if run.text("config", "--type=bool", "--get", "core.fileMode", ok=(0, 1)) != "false":
         return bool(stat.st_mode & 0o100)
-    entry = run.text("ls-files", "-s", "--", f":(top,literal){path}")
+    entry = run.text("ls-files", "-s", "--", path, cwd=tree.top, env=run.LITERAL)
     return entry.startswith("100755")
 
 

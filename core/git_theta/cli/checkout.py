@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import signal
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
 
 import click
 
-from git_theta.cli.add import SETTLE, settle
+from git_theta.cli.add import settle
 from git_theta.cli.progress import human_size, progress
 from git_theta.errors import GitError, LocalChangesError, StoreError
 from git_theta.git import run
-from git_theta.git.index_file import mark_unchanged
+from git_theta.git.index_file import stamp
 from git_theta.git.received import open_file
 from git_theta.git.repository import Repository
-from git_theta.git.tracked import Entry, entries
+from git_theta.git.tracked import Entry, entries, quoted
 from git_theta.git.worktree import work_tree
 from git_theta.metadata import looks_like_metadata, parse
 from git_theta.plugins import installed
@@ -31,39 +37,67 @@ EXAMPLES = """Examples:
   git theta checkout --source v1 model.pt   an earlier version, into the work tree only
 """
 
+TERMINATED = 143
+"""Exit code after SIGTERM, as a shell reports it."""
+
+
+class Found(NamedTuple):
+    """What lies at a path of the work tree."""
+
+    state: str
+    """``missing``, ``same``, ``clean`` (as in the index) or ``changed``."""
+    stat: os.stat_result | None
+    """From before it was looked at; None: nothing lies there."""
+
 
 @click.command(epilog=EXAMPLES)
 @click.argument("paths", metavar="[PATH...]", nargs=-1, type=click.Path())
 @click.option("--source", metavar="REV", help="Take versions from a commit, not from the index.")
 @click.option("--force", is_flag=True, help="Overwrite files with changes that are not in git.")
 def checkout(paths: tuple[str, ...], source: str | None, force: bool) -> None:
-    """Write tracked files into the work tree.
+    """Write tracked files into the work tree, all below the current folder if none is named.
 
     git holds a file in memory while it checks it out; this command does not, whatever its size.
     """
     tree = work_tree()
-    with Repository() as repository:
+    with _terminable(), Repository() as repository:
         wanted = _wanted(repository, source, paths)
-        index = {entry.path: entry for entry in entries(repository, None, paths)}
-        states = [_state(tree.top, entry, index.get(entry.path)) for entry in wanted]
-        changed = [e.path for e, state in zip(wanted, states, strict=True) if state == "changed"]
+        known = wanted if source is None else entries(repository, None, paths)
+        index = {entry.path: entry for entry in known}
+        for entry in wanted:
+            _check_path(tree.top, entry.path)
+        found = [_look(tree.top, entry, index.get(entry.path)) for entry in wanted]
+        pairs = list(zip(wanted, found, strict=True))
+        changed = [entry.path for entry, there in pairs if there.state == "changed"]
         if changed and not force:
-            listed = "".join(f"\n  {path}" for path in changed)
+            listed = "".join(f"\n  {quoted(path)}" for path in changed)
             raise LocalChangesError(
                 f"These files have changes that are not in git:{listed}",
                 remedy="Add them first, or overwrite them with --force",
             )
         stats = {}
-        for entry, state in zip(wanted, states, strict=True):
-            if state != "same":
-                _write(repository, tree.top, entry)
-                click.echo(f"{human_size(entry.head.nbytes):>9}  {entry.path}", err=True)
-            if entry.path in index and index[entry.path].oid == entry.oid:
-                stats[entry.path] = (tree.top / entry.path).stat()
-    if sum(stat.st_size for stat in stats.values()) >= SETTLE:
-        settle(stats.values())
-    if stats:
-        mark_unchanged(stats)
+        for entry, there in pairs:
+            stat = there.stat
+            if there.state != "same":
+                stat = _write(repository, tree.top, entry, None if force else there)
+                click.echo(f"{human_size(entry.head.nbytes):>9}  {quoted(entry.path)}", err=True)
+            if stat and entry.path in index and index[entry.path].oid == entry.oid:
+                stats[entry.path] = stat
+    settle(tree.top, stats)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end us as an exception does, so that nothing half-written stays behind."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _wanted(repository: Repository, source: str | None, paths: Sequence[str]) -> list[Entry]:
@@ -76,37 +110,47 @@ def _wanted(repository: Repository, source: str | None, paths: Sequence[str]) ->
         )
     sparse = run.text("config", "--type=bool", "--get", "core.sparseCheckout", ok=(0, 1))
     if source is None and sparse == "true":
-        lines = run.run("ls-files", "-t", "-z", "--full-name").split(b"\0")
+        top = run.text("rev-parse", "--show-toplevel")
+        lines = run.run("ls-files", "-t", "-z", cwd=top).split(b"\0")
         skipped = {os.fsdecode(line[2:]) for line in lines if line.startswith(b"S ")}
         found = [entry for entry in found if entry.path not in skipped]
     return found
 
 
-def _state(top: Path, entry: Entry, indexed: Entry | None) -> str:
-    """What lies at a path: ``missing``, ``same``, ``clean`` (as in the index) or ``changed``."""
+def _look(top: Path, entry: Entry, indexed: Entry | None) -> Found:
     file = top / entry.path
-    _check_parents(top, file)
-    if not os.path.lexists(file):
-        return "missing"
+    try:
+        seen = file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Found("missing", None)
     if file.is_symlink() or not file.is_file():
-        return "changed"
+        return Found("changed", seen)
     with open_file(file) as received:
         head = bytes(received.source.read(0, min(64, received.source.size)))
         found = (received.digest, received.source.size)
-    if looks_like_metadata(head) and run.text("hash-object", "--no-filters", str(file)) in (
-        entry.oid,
-        indexed.oid if indexed else "",
-    ):
-        return "missing"
+    oids = (entry.oid, indexed.oid if indexed else "")
+    plain = looks_like_metadata(head) and run.text("hash-object", "--no-filters", str(file)) in oids
+    if stamp(file.lstat()) != stamp(seen):  # somebody writes to it right now
+        return Found("changed", seen)
+    if plain:
+        return Found("missing", seen)
     if found == (entry.head.digest, entry.head.nbytes):
-        return "same"
+        return Found("same", seen)
     known = (indexed.head.digest, indexed.head.nbytes) if indexed else None
-    return "clean" if found == known else "changed"
+    return Found("clean" if found == known else "changed", seen)
 
 
-def _check_parents(top: Path, file: Path) -> None:
-    """Refuse to write through a symbolic link, which may lead out of the work tree."""
-    for parent in file.relative_to(top).parents:
+def _check_path(top: Path, path: str) -> None:
+    """Refuse paths that lead out of the work tree, into git's own folder, or through a link."""
+    for part in path.split("/"):
+        # Some file systems ignore case, and what stands at a name's end; git~1 is .git's short name
+        bare = part.casefold().rstrip(". ")
+        if part in ("", ".", "..") or bare in (".git", "git~1"):
+            raise GitError(
+                f"Expected a path in the work tree, found {quoted(path)}",
+                remedy="git would not check out such a tree either; do not trust where it is from",
+            )
+    for parent in Path(path).parents:
         if (top / parent).is_symlink():
             raise GitError(
                 f"Expected a folder at {parent}, found a symbolic link",
@@ -114,34 +158,83 @@ def _check_parents(top: Path, file: Path) -> None:
             )
 
 
-def _write(repository: Repository, top: Path, entry: Entry) -> None:
+def _write(
+    repository: Repository, top: Path, entry: Entry, there: Found | None
+) -> os.stat_result | None:
+    """Write a file in place of what was found there (None: of whatever is there).
+
+    Gives its stat, or None when somebody else wrote to it since.
+    """
+    file = top / entry.path
+    try:
+        _check_path(top, entry.path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = _scratch(repository, file.parent)
+        try:
+            return _write_by(scratch, repository, file, entry, there)
+        except OSError as fault:
+            if scratch is None or fault.errno != errno.EXDEV:
+                raise
+            return _write_by(None, repository, file, entry, there)  # one disk mounted twice
+    except OSError as fault:
+        raise StoreError(
+            f"Cannot write {entry.path}: {fault}", remedy="Free some space, then try again"
+        ) from fault
+
+
+def _scratch(repository: Repository, target: Path) -> Path | None:
+    """A folder of git's on the same disk: git add . does not take what a killed command left."""
+    folder = repository.folder / "theta" / "tmp"
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_dev == target.stat().st_dev and os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
+def _write_by(
+    scratch: Path | None, repository: Repository, file: Path, entry: Entry, there: Found | None
+) -> os.stat_result | None:
+    """Write by way of a temporary file in ``scratch``, else beside the file."""
     metadata = parse(repository.blob(entry.oid), entry.path)
     rebuilt = rebuild(metadata, entry.path, store=repository.store, plugins=installed())
-    file = top / entry.path
-    listed = run.text("ls-files", "-s", "--", f":(top,literal){entry.path}")
-    mode = 0o777 if listed.startswith("100755") else 0o666
     temporary = None
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(prefix=".git-theta-", dir=file.parent)
+        fd, temporary = tempfile.mkstemp(prefix=".git-theta-", dir=scratch or file.parent)
         with (
             os.fdopen(fd, "wb", buffering=0) as out,
-            progress(f"Checking out {entry.path}", metadata.nbytes) as advance,
+            progress(f"Checking out {quoted(entry.path)}", metadata.nbytes) as advance,
         ):
             for data in content(rebuilt, advance):
                 view = memoryview(data)
                 while view:
                     view = view[out.write(view) :]
-            os.fchmod(out.fileno(), mode & ~_umask())
+            os.fchmod(out.fileno(), (0o777 if entry.executable else 0o666) & ~_umask())
+            written = os.fstat(out.fileno())
+        if there:
+            _check_as_found(file, entry.path, there.stat)
         os.replace(temporary, file)
         temporary = None
-    except OSError as fault:
-        raise StoreError(
-            f"Cannot write {entry.path}: {fault}", remedy="Free some space, then try again"
-        ) from fault
     finally:
         if temporary:
-            os.unlink(temporary)
+            Path(temporary).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        stat = file.lstat()
+        if stamp(stat)[:-1] == stamp(written)[:-1]:  # the new name changed only the ctime
+            return stat
+    return None
+
+
+def _check_as_found(file: Path, path: str, seen: os.stat_result | None) -> None:
+    try:
+        now = file.lstat()
+    except FileNotFoundError:
+        return
+    if seen is None or stamp(now) != stamp(seen):
+        raise LocalChangesError(
+            f"{quoted(path)} was written to since git theta checkout looked at it",
+            remedy="Add it first, or overwrite it with --force",
+        )
 
 
 def _umask() -> int:

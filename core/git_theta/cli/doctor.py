@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from git_theta.cli.progress import human_size
 from git_theta.errors import GitError, ThetaError
 from git_theta.git import config, run, tracking
 from git_theta.git.repository import Repository
-from git_theta.git.tracked import entries, has_filter
+from git_theta.git.tracked import entries, quoted, tracked_in_index
 from git_theta.git.worktree import work_tree
 from git_theta.plugins import HOOKS, installed
 
@@ -130,16 +131,17 @@ def _attributes() -> Iterator[Finding]:
     for statement in statements:
         yield Finding("tracked", "ok", f"{statement.rule.pattern} ({statement.where})")
     with Repository() as repository:
-        ours = {entry.path for entry in entries(repository, None)}
-    listed = [os.fsdecode(p) for p in run.run("ls-files", "-z", cwd=tree.top).split(b"\0")[:-1]]
-    raw = sorted(has_filter(listed, cwd=str(tree.top)) - ours)
-    raw = [path for path in raw if os.path.getsize(tree.top / path)] if raw else []
-    for path in raw[:10]:
+        ours = {entry.path for entry in entries(repository, None, everywhere=True)}
+        raw = [item for item in tracked_in_index(everywhere=True) if item.path not in ours]
+        found = repository.objects([item.oid for item in raw])
+    whole = [item.path for item, blob in zip(raw, found, strict=True) if blob and blob[2]]
+    for path in whole[:10]:
+        from_here = shlex.quote(os.path.relpath(tree.top / path, tree.folder))
         yield Finding(
             "tracked",
             "problem",
-            f"{path} is tracked, but git still holds it as a whole file",
-            f"git add --renormalize -- '{path}'",
+            f"{quoted(path)} is tracked, but git still holds it as a whole file",
+            f"git add --renormalize -- {from_here}",
         )
 
 

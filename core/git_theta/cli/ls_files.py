@@ -8,7 +8,7 @@ import click
 
 from git_theta.cli.progress import human_size
 from git_theta.git.repository import Repository
-from git_theta.git.tracked import entries
+from git_theta.git.tracked import entries, quoted
 
 EXAMPLES = """Examples:
 
@@ -24,7 +24,7 @@ EXAMPLES = """Examples:
 @click.argument("paths", metavar="[-- PATH...]", nargs=-1, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ls_files(revision: str | None, paths: tuple[str, ...], as_json: bool) -> None:
-    """List the files that git-theta stores, with size and format.
+    """List the files that git-theta stores below the current folder, with size and format.
 
     Without REV those in the index.
     """
@@ -44,5 +44,5 @@ def ls_files(revision: str | None, paths: tuple[str, ...], as_json: bool) -> Non
         click.echo(json.dumps(rows, indent=2))
         return
     width = max((len(entry.head.formats[0][0]) for entry in found), default=0)
-    for path, _, head in found:
-        click.echo(f"{human_size(head.nbytes):>9}  {head.formats[0][0]:{width}}  {path}")
+    for path, _, _, head in found:
+        click.echo(f"{human_size(head.nbytes):>9}  {head.formats[0][0]:{width}}  {quoted(path)}")

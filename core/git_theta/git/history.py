@@ -28,7 +28,7 @@ def all_metadata(repository: Repository) -> Iterator[tuple[str, str, bytes]]:
         name, _, path = line.partition(b" ")
         if path:
             named.setdefault(name.decode(), os.fsdecode(path))
-    for entry in entries(repository, None):
+    for entry in entries(repository, None, everywhere=True):
         named.setdefault(entry.oid, entry.path)
     for oid in _blobs(list(named)):
         text = repository.blob(oid)

@@ -2,8 +2,12 @@
 
 git would do so by running the clean filter again, which for a file of many gigabytes means to
 pipe all of it. Only the stat fields of existing entries are replaced; the rest of the index stays
-byte for byte. Where the index is of a kind that we do not know, nothing is done: git finds out by
-itself. Format: gitformat-index(5), versions 2 to 4.
+byte for byte. Where the index is of a kind that we do not know, or another process has it locked,
+nothing is done: git finds out by itself. Format: gitformat-index(5), versions 2 to 4.
+
+git compares whole seconds, so it takes an entry as new as the index for one that may have changed
+since ("racy"). An index that we write is newer than the one before: it must not make entries look
+settled that nobody has compared.
 """
 
 from __future__ import annotations
@@ -15,41 +19,50 @@ import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from git_theta.errors import GitError
 from git_theta.git import run
 
 _HEADER = struct.Struct(">4sII")
 _STAT = struct.Struct(">6I")
 _OWNER = struct.Struct(">3I")
+_NUMBER = struct.Struct(">I")
 
 
-def mark_unchanged(files: Mapping[str, os.stat_result]) -> None:
-    """Record that files are as their index entries say.
+def stamp(stat: os.stat_result) -> tuple[int, ...]:
+    """What changes when somebody writes to a file, or puts another in its place."""
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def mark_unchanged(top: Path, files: Mapping[str, os.stat_result]) -> None:
+    """Record that files are as their index entries say, as far as that is certain.
+
+    A file that is no longer as its stat says is left to git, and so is one of this very second:
+    git could not tell a later change from it.
 
     Parameters
     ----------
+    top
+        The top of the work tree.
     files
-        Paths from the top of the work tree, each with the stat of its file from before its
-        content was last compared.
-
-    Raises
-    ------
-    GitError
-        When another process has the index locked.
+        Paths from there, each with the stat of its file from before its content was last
+        compared.
     """
     path = Path(run.text("rev-parse", "--git-path", "index"))
     lock = path.with_name(path.name + ".lock")
     try:
         fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError as fault:
-        raise GitError(
-            f"Another git process has locked {path}",
-            remedy=f"Wait for it to end; if it crashed, remove {lock}",
-        ) from fault
+    except FileExistsError:
+        return
     try:
         with os.fdopen(fd, "wb") as out:
-            changed = with_stats(path.read_bytes(), {os.fsencode(p): s for p, s in files.items()})
-            out.write(changed)
+            now = os.fstat(fd).st_mtime_ns // 10**9  # by the clock that also dates the files
+            certain = {
+                os.fsencode(name): stat
+                for name, stat in files.items()
+                if stat.st_mtime_ns // 10**9 < now and _is_still(top / name, stat)
+            }
+            with path.open("rb") as old:
+                written = os.fstat(old.fileno()).st_mtime_ns // 10**9
+                out.write(with_stats(old.read(), certain, written))
         lock.replace(path)
     except (ValueError, struct.error, IndexError):  # not an index that we know: leave it to git
         lock.unlink(missing_ok=True)
@@ -59,8 +72,25 @@ def mark_unchanged(files: Mapping[str, os.stat_result]) -> None:
         raise
 
 
-def with_stats(index: bytes, files: Mapping[bytes, os.stat_result]) -> bytes:
+def _is_still(file: Path, stat: os.stat_result) -> bool:
+    try:
+        return stamp(file.lstat()) == stamp(stat)
+    except OSError:
+        return False
+
+
+def with_stats(index: bytes, files: Mapping[bytes, os.stat_result], written: int) -> bytes:
     """The bytes of an index in which some entries have other stat fields.
+
+    Parameters
+    ----------
+    index
+        All bytes of an index.
+    files
+        New stats by path.
+    written
+        When that index was written, in whole seconds. Other entries as new as that get a length
+        of 0, with which git, too, marks an entry to be looked at.
 
     Raises
     ------
@@ -75,6 +105,8 @@ def with_stats(index: bytes, files: Mapping[bytes, os.stat_result]) -> bytes:
     for at, name in _entries(index, version, count, width):
         if name in files:
             _write_stat(data, at, files[name])
+        elif _mtime(data, at) >= written and not _is_submodule(data, at):
+            _NUMBER.pack_into(data, at + 36, 0)
     if any(index[-width:]):  # a checksum of zeros says that the index has none
         data[-width:] = _hash(width, data[:-width])
     return bytes(data)
@@ -123,6 +155,16 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at]
         value = (value + 1 << 7) | (byte & 127)
     return value, at + 1
+
+
+def _mtime(data: bytearray, at: int) -> int:
+    """Whole seconds of an entry's mtime."""
+    return int(_STAT.unpack_from(data, at)[2])
+
+
+def _is_submodule(data: bytearray, at: int) -> bool:
+    (mode,) = _NUMBER.unpack_from(data, at + 24)
+    return bool(mode >> 12 == 0o16)
 
 
 def _write_stat(data: bytearray, at: int, stat: os.stat_result) -> None:

@@ -13,6 +13,14 @@ from pathlib import Path
 
 from git_theta.errors import GitError
 
+LITERAL: Mapping[str, str] = {
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_GLOB_PATHSPECS": "0",
+    "GIT_NOGLOB_PATHSPECS": "0",
+    "GIT_ICASE_PATHSPECS": "0",
+}
+"""Variables with which git takes pathspecs for plain names, whatever the user has set."""
+
 
 def run(
     *args: str | bytes,
@@ -30,7 +38,8 @@ def run(
     input
         Bytes for its stdin; without them stdin is empty.
     cwd
-        Folder to run in; without it the current one.
+        Folder to run in; without it the current one. The repository is that of the current folder
+        where variables name it, as in a hook.
     env
         Variables to set on top of this process's environment.
     ok
@@ -47,7 +56,7 @@ def run(
             input=b"" if input is None else input,
             capture_output=True,
             cwd=cwd,
-            env={**os.environ, **(env or {}), "LC_ALL": "C"},
+            env={**os.environ, **_located(cwd), **(env or {}), "LC_ALL": "C"},
         )
     except OSError as error:
         raise _not_started(error, cwd) from error
@@ -65,6 +74,17 @@ def text(
 ) -> str:
     """Run git as :func:`run` does; its answer as text, without the last newline."""
     return os.fsdecode(run(*args, input=input, cwd=cwd, env=env, ok=ok)).removesuffix("\n")
+
+
+def _located(cwd: str | os.PathLike[str] | None) -> dict[str, str]:
+    """Where the repository lies, for a git that runs in another folder than we do.
+
+    ``GIT_INDEX_FILE`` is left as it is: git takes it from the top of the work tree.
+    """
+    if cwd is None:
+        return {}
+    names = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR")
+    return {name: os.path.abspath(os.environ[name]) for name in names if os.environ.get(name)}
 
 
 def _refusal(args: tuple[str | bytes, ...], done: subprocess.CompletedProcess[bytes]) -> str:
