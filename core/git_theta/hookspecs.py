@@ -48,14 +48,17 @@ def theta_serializers() -> Iterable[Serializer]:  # type: ignore[empty-body]
     """Serializers that turn blocks of numbers into bytes.
 
     Called once by a process that writes a pack, or reads one that names an unknown serializer.
+    The kernel's own choice is ``planes``; another one is used for the parts of an update whose
+    type names it.
     """
 
 
 @hookspec
 def theta_update_types() -> Iterable[UpdateType]:  # type: ignore[empty-body]
-    """Update types that tell a buffer in terms of an earlier one.
+    """Update types that tell a buffer in fewer bytes, by itself or in terms of an earlier one.
 
     Called once by a process that writes a pack, or reads one that names an unknown update type.
+    All are asked about a buffer; the shortest update that proves itself is stored.
     """
 
 
@@ -63,7 +66,7 @@ def theta_update_types() -> Iterable[UpdateType]:  # type: ignore[empty-body]
 def theta_stores() -> Iterable[StoreType]:  # type: ignore[empty-body]
     """Kinds of stores, each found by the scheme of its URLs.
 
-    Called once by a process that opens a store by URL.
+    Called once by a process that opens a store by URL; no command does so yet.
     """
 
 

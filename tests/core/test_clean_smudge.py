@@ -309,7 +309,7 @@ def test_metadata_of_another_file_is_not_taken_for_damage(store: LocalStore) -> 
     lies = text.replace(digest, b"0" * 64)
     fault = rebuild_fails(lies, store)
     assert "is not the file that its metadata describes" in str(fault)
-    assert "git checkout COMMIT -- 'model.bin'" in fault.remedy
+    assert "git checkout COMMIT -- model.bin" in fault.remedy
 
 
 def test_items_are_the_buffers_little_endian(store: LocalStore) -> None:

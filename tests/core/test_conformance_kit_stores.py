@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from git_theta.storage.folder import FolderStoreType, PackFolder
 from git_theta.testing import (
     StoreConformance,
 )
+
+Files = Mapping[str, Path]
 
 
 class BrokenFolder(FolderStoreType):
@@ -60,44 +63,67 @@ class Amnesiac(PackFolder):
 
 
 class PutsOnce(PackFolder):
-    def put(self, pack: str, file: Path) -> None:
-        assert super().missing([pack]), "put before"
-        super().put(pack, file)
+    def put(self, packs: Files) -> None:
+        assert super().missing(packs) == set(packs), "put before"
+        super().put(packs)
 
 
 class ReadsWholePacks(PackFolder):
-    def get(self, pack: str, file: Path) -> None:
-        file.write_bytes(self.path(pack).read_bytes())
+    def get(self, packs: Files) -> None:
+        for pack, file in packs.items():
+            file.write_bytes(self.path(pack).read_bytes())
 
 
 class RaisesKeyErrors(PackFolder):
-    def get(self, pack: str, file: Path) -> None:
-        if self.missing([pack]):
-            raise KeyError(pack)
-        super().get(pack, file)
+    def get(self, packs: Files) -> None:
+        if missing := self.missing(packs):
+            raise KeyError(min(missing))
+        super().get(packs)
 
 
 class LeavesAFile(PackFolder):
-    def get(self, pack: str, file: Path) -> None:
-        file.write_bytes(b"")
-        file.with_name("unfinished").touch()
-        super().get(pack, file)
-        file.with_name("unfinished").unlink()
+    def get(self, packs: Files) -> None:
+        unfinished = [file.with_name("unfinished") for file in packs.values()]
+        for file in unfinished:
+            file.touch()
+        super().get(packs)
+        for file in unfinished:
+            file.unlink(missing_ok=True)
+
+
+class ReservesFiles(PackFolder):
+    def get(self, packs: Files) -> None:
+        for file in packs.values():
+            file.touch()
+        super().get(packs)
+
+
+class PutsTheFirst(PackFolder):
+    def put(self, packs: Files) -> None:
+        super().put(dict(list(packs.items())[:1]))
+
+
+class SkipsWhatFails(PackFolder):
+    def put(self, packs: Files) -> None:
+        super().put({pack: file for pack, file in packs.items() if file.exists()})
 
 
 class Unverified(PackFolder):
-    def put(self, pack: str, file: Path) -> None:
-        self.path(pack).write_bytes(file.read_bytes())
+    def put(self, packs: Files) -> None:
+        for pack, file in packs.items():
+            self.path(pack).write_bytes(file.read_bytes())
 
-    def get(self, pack: str, file: Path) -> None:
-        super().missing([pack])
-        file.write_bytes(self.path(pack).read_bytes())
+    def get(self, packs: Files) -> None:
+        super().missing(packs)
+        for pack, file in packs.items():
+            file.write_bytes(self.path(pack).read_bytes())
 
 
 class NamesItFirst(PackFolder):
-    def put(self, pack: str, file: Path) -> None:
-        self.path(pack).touch()
-        self.path(pack).write_bytes(file.read_bytes())
+    def put(self, packs: Files) -> None:
+        for pack, file in packs.items():
+            self.path(pack).touch()
+            self.path(pack).write_bytes(file.read_bytes())
 
 
 class AcceptsAnyName(PackFolder):
@@ -108,10 +134,10 @@ class AcceptsAnyName(PackFolder):
 class OneAtATime(PackFolder):
     busy: bool = False
 
-    def put(self, pack: str, file: Path) -> None:
+    def put(self, packs: Files) -> None:
         lock = self.folder / "lock"
         lock.touch(exist_ok=False)
-        super().put(pack, file)
+        super().put(packs)
         lock.unlink()
 
 
@@ -126,10 +152,13 @@ def test_sound_store_passes(check: str, tmp_path: Path) -> None:
         (Blind, "packs_come_back_exactly", AssertionError),
         (Amnesiac, "packs_come_back_exactly", AssertionError),
         (PutsOnce, "put_again_changes_nothing", AssertionError),
+        (PutsTheFirst, "many_packs_are_put_and_got_at_once", AssertionError),
         (ReadsWholePacks, "memory_is_bounded", AssertionError),
         (OneAtATime, "threads_put_and_get_at_once", FileExistsError),
         (RaisesKeyErrors, "unknown_pack_is_missing_and_leaves_no_file", AssertionError),
         (LeavesAFile, "unknown_pack_is_missing_and_leaves_no_file", AssertionError),
+        (ReservesFiles, "one_bad_pack_among_many_is_an_error", AssertionError),
+        (SkipsWhatFails, "one_bad_pack_among_many_is_an_error", AssertionError),
         (LeavesAFile, "corrupt_pack_is_an_error_and_leaves_no_file", AssertionError),
         (Unverified, "corrupt_pack_is_an_error_and_leaves_no_file", AssertionError),
         (Unverified, "wrong_content_is_never_given_out", AssertionError),

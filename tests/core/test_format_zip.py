@@ -105,6 +105,16 @@ def test_a_malformed_part_is_told_of_and_the_others_are_read() -> None:
     assert "bad.npy looks like npy but is not" in found.warning
 
 
+def test_of_many_malformed_parts_three_are_told_of_and_the_others_counted() -> None:
+    bad = b"\x93NUMPY\x09\x09 and more"
+    parts = {f"{number}{'x' * 5000}.npy": bad for number in range(50)}
+    found = detect(BytesSource(archive({**parts, "good.npy": npy(np.ones(2))})), "x.zip", Plugins())
+    assert [tensor.name for tensor in found.layout.tensors] == ["good"]
+    assert found.warning.count(" looks like npy but is not") == 3
+    assert found.warning.endswith("; and 47 more")
+    assert len(found.warning) < 1300
+
+
 def test_numpy_reads_a_spliced_npz_with_its_checksums() -> None:
     new = np.full((2, 3), 7, "<f4")
     with np.load(io.BytesIO(spliced(savez(ARRAYS), "weight", new.tobytes()))) as found:

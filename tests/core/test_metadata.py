@@ -241,7 +241,7 @@ def test_conflict_markers_are_seen(marker: str, end: str) -> None:
     assert has_conflict(text)
     with pytest.raises(ConflictError, match=r"m\.pt") as caught:
         normalize(text, "m.pt")
-    assert "git checkout --ours -- 'm.pt'" in caught.value.remedy
+    assert "git checkout --ours -- m.pt" in caught.value.remedy
 
 
 @given(NAMES)

@@ -160,10 +160,19 @@ def test_missing_name_is_an_error_that_says_what_it_would_be(hook: str, kind: st
     assert caught.value.remedy == "Run git theta plugins"
 
 
-def test_missing_name_of_a_known_distribution_says_what_to_install() -> None:
+@pytest.mark.parametrize("name", ["theta-pytorch", "theta-tensorflow", "theta-flax"])
+def test_missing_name_of_our_own_distribution_says_what_to_install(name: str) -> None:
+    with pytest.raises(MissingPluginError) as caught:
+        Plugins().format("pickled", distribution=name)
+    assert str(caught.value).splitlines()[-1] == f"pip install {name}"
+
+
+def test_missing_name_of_another_distribution_is_not_recommended_in_our_name() -> None:
     with pytest.raises(MissingPluginError) as caught:
         Plugins().format("pickled", distribution="theta-pickled")
-    assert str(caught.value).splitlines()[-1] == "pip install theta-pickled"
+    assert str(caught.value).splitlines()[-1] == (
+        "The file says that theta-pickled offers it: if you trust it, pip install theta-pickled"
+    )
 
 
 def test_missing_name_names_the_broken_plugins(install: Install) -> None:

@@ -189,8 +189,8 @@ def test_no_path_is_made_of_what_is_no_name(tmp_path: Path, name: str) -> None:
     for function in (
         lambda: folder.path(name),
         lambda: folder.missing([name]),
-        lambda: folder.put(name, tmp_path / "file"),
-        lambda: folder.get(name, tmp_path / "new"),
+        lambda: folder.put({name: tmp_path / "file"}),
+        lambda: folder.get({name: tmp_path / "new"}),
         lambda: folder.adopt(tmp_path / "file", name),
         lambda: folder.delete(name),
     ):
@@ -205,9 +205,9 @@ def test_pack_that_is_not_what_its_name_says_is_not_copied(tmp_path: Path) -> No
     source.path(pack).write_bytes(source.path(pack).read_bytes().replace(b"short", b"shirt"))
     target = PackFolder(tmp_path / "copy")
     with pytest.raises(PackError, match=f"Pack {pack} at .* is corrupt"):
-        target.put(pack, source.path(pack))
+        target.put({pack: source.path(pack)})
     with pytest.raises(PackError, match=f"Pack {pack} at .* is corrupt"):
-        source.get(pack, tmp_path / "got")
+        source.get({pack: tmp_path / "got"})
     assert target.packs() == set()
     assert not (tmp_path / "got").exists()
     assert not list((tmp_path / "copy" / "tmp").iterdir())

@@ -22,9 +22,10 @@ class Counting(Source):
 
     def __init__(self, inner: Source) -> None:
         self._inner, self.size = inner, inner.size
-        self.read_bytes = self.largest = 0
+        self.reads = self.read_bytes = self.largest = 0
 
     def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
+        self.reads += 1
         self.read_bytes += nbytes
         self.largest = max(self.largest, nbytes)
         return self._inner.read(offset, nbytes)
@@ -64,6 +65,8 @@ def test_strided_view_reads_as_numpy_does(
     expected = np.lib.stride_tricks.as_strided(elements, shape, steps).tobytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(views, "SPAN", span)
+        patch.setattr(views, "HELD", 4 * span)
+        patch.setattr(views, "CHEAP", span // 4)
         check_windows(view_source(BytesSource(raw), dtype, shape, offset, strides), expected, data)
 
 
@@ -80,6 +83,22 @@ def test_big_transposed_view_is_read_in_small_pieces(
     read = b"".join(bytes(block) for block in source.blocks(5000))
     assert read == view.tobytes()
     assert buffer.largest <= 2**12
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (16, 16, 256), (2, 128, 256)])
+def test_transposed_view_is_not_read_number_by_number(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "SPAN", 2**14)
+    monkeypatch.setattr(views, "HELD", 2**16)
+    monkeypatch.setattr(views, "CHEAP", 2**11)
+    array = np.arange(256 * 256, dtype="<f4").reshape(shape[::-1]).transpose()
+    buffer = Counting(BytesSource(array.tobytes("F")))
+    strides = tuple(step // 4 for step in array.strides)
+    source = view_source(buffer, "F32", array.shape, 0, strides)
+    assert b"".join(bytes(block) for block in source.blocks(2**13)) == array.tobytes()
+    assert buffer.reads < 1000  # of 65,536 numbers
+    assert buffer.read_bytes < 10 * buffer.size
 
 
 def test_one_column_of_a_wide_matrix_is_read_without_the_others(

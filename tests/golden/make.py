@@ -98,8 +98,7 @@ SETS: dict[str, tuple[Callable[[], bytes], str]] = {
 def copy_packs(name: str, store: LocalStore) -> None:
     """Put the packs of a set, and of those before it, into a store."""
     while name:
-        for pack in (HERE / name / "packs").iterdir():
-            store.packs.put(pack.name, pack)
+        store.packs.put({pack.name: pack for pack in (HERE / name / "packs").iterdir()})
         name = SETS[name][1]
     store.refresh()
 

@@ -27,8 +27,11 @@ from git_theta.source import BytesSource
 from git_theta.testing.hostile import attempt, damaged, truncations
 from git_theta.testing.memory import at_most
 from theta_pytorch import walk
+from theta_pytorch.children import identify
 from theta_pytorch.legacy import MAGIC, PROTOCOL, PyTorchLegacy
 from theta_pytorch.pickles.machine import MAX_STEPS, load_pickle
+from theta_pytorch.pickles.memo import get, put
+from theta_pytorch.pickles.state import Machine
 from theta_pytorch.pytorch_zip import PyTorch
 from theta_pytorch.torchscript import TorchScript
 
@@ -369,3 +372,34 @@ def test_compressed_storages_stay_in_the_skeleton() -> None:
         archive.writestr("a/data.pkl", b"\x80\x02" + state(text("w"), tensor()) + b".")
         archive.writestr("a/data/0", bytes(24), zipfile.ZIP_DEFLATED)
     assert scan(out.getvalue()) == Layout()
+
+
+# ---- keys that collide ---------------------------------------------------------------------------
+
+
+def test_numbers_that_hash_alike_do_not_collide_as_keys() -> None:
+    same = sys.hash_info.modulus
+    assert {hash(number * same) for number in range(1000)} == {0}
+    assert len({hash(identify(number * same)) for number in range(1000)}) == 1000
+    assert len({hash(identify(2.0 ** (61 * power))) for power in range(16)}) == 16
+
+
+def test_dict_of_numbers_that_hash_alike_is_read() -> None:
+    keys = [number * sys.hash_info.modulus for number in range(30_000)]
+    layout = scan(zipped(state(*(integer(key) + b"N" for key in keys), text("w"), tensor())))
+    assert [group.name for group in layout.tensors] == ["w"]
+
+
+def test_equal_keys_are_one_key_as_in_a_dict() -> None:
+    keys = (1, True, 1.0, 0.5, 0, False, "1", -1, None, 2**70, 2.0**70, "(1)", float("inf"))
+    groups = {identify(key): key for key in keys}
+    assert list(groups.values()) == list({key: key for key in keys}.values())
+
+
+def test_memo_indices_are_not_hashed_as_numbers() -> None:
+    machine = Machine(b"")
+    machine.stack.append("value")
+    put(machine, 2**31)
+    assert not any(isinstance(index, int) for index in machine.sparse)
+    get(machine, 2**31)
+    assert machine.stack == ["value", "value"]

@@ -21,6 +21,15 @@ UNKNOWN = "unknown"
 MAX_NESTING = 4
 """How deep containers may hold containers that are looked into."""
 
+MAX_WARNINGS = 3
+"""Warnings that are told of one file; of the others the number."""
+
+MAX_NAME = 120
+"""Characters of a part's name that a warning repeats."""
+
+MAX_FAULT = 240
+"""Characters of what a format says that a warning repeats: a file may have chosen them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Detected:
@@ -34,6 +43,28 @@ class Detected:
     """Why a format refused a file that looked like one of its own; "" when none did."""
 
 
+class Warnings:
+    """Why formats refused a file or parts of it: the first few, and how many more there were.
+
+    A hostile container has any number of broken parts with names of any length.
+    """
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+        self._more = 0
+
+    def add(self, warning: str) -> None:
+        """Remember a warning, or count it."""
+        if len(self._told) < MAX_WARNINGS:
+            self._told.append(warning)
+        else:
+            self._more += 1
+
+    def __str__(self) -> str:
+        more = [f"and {self._more} more"] if self._more else []
+        return "; ".join(self._told + more)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The :class:`~git_theta.formats.interface.ScanContext` that formats are given."""
@@ -41,7 +72,7 @@ class Context:
     plugins: Plugins
     path: str
     depth: int = 0
-    warnings: list[str] = field(default_factory=list)
+    warnings: Warnings = field(default_factory=Warnings)
 
     def scan_part(self, part: Source, name: str) -> Layout | None:
         """Ask the installed formats about a part of the file; None when none knows it."""
@@ -79,7 +110,7 @@ def detect(file: Source, path: str, plugins: Plugins) -> Detected:
     """
     context = Context(plugins, path)
     found = _scan(file, context)
-    warning = "; ".join(context.warnings)
+    warning = str(context.warnings)
     if not found:
         return Detected((UNKNOWN,), Layout(), warning)
     format, layout = found
@@ -116,14 +147,19 @@ def _scan(file: Source, context: Context) -> tuple[CheckpointFormat, Layout] | N
         except FormatMismatch:
             continue
         except (Exception, RecursionError) as fault:  # whatever a plugin does, the file is kept
-            context.warnings.append(_warning(format, offer.plugin.distribution, fault, context))
+            context.warnings.add(_warning(format, offer.plugin.distribution, fault, context))
             continue
         return format, layout
     return None
 
 
 def _warning(format: CheckpointFormat, who: str, fault: BaseException, context: Context) -> str:
-    where = context.path or "the file"
+    where = _shortened(context.path or "the file", MAX_NAME)
+    what = _shortened(str(fault), MAX_FAULT)
     if isinstance(fault, CheckpointError):
-        return f"{where} looks like {format.name} but is not: {fault}"
-    return f"{where}: the format {format.name} of {who} failed: {type(fault).__name__}: {fault}"
+        return f"{where} looks like {format.name} but is not: {what}"
+    return f"{where}: the format {format.name} of {who} failed: {type(fault).__name__}: {what}"
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."

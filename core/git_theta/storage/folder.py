@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -54,28 +54,27 @@ class PackFolder(Store):
         """Those of ``packs`` that the folder does not have."""
         return {pack for pack in packs if not self.path(pack).is_file()}
 
-    def put(self, pack: str, file: Path) -> None:
-        """Copy a pack into the folder."""
-        target = self.path(pack)
-        if target.is_file():
-            return
-        temporary = self.new_file()
-        try:
-            _copy(file, temporary, pack)
-            self.adopt(temporary, pack)
-        finally:
-            temporary.unlink(missing_ok=True)
+    def put(self, packs: Mapping[str, Path]) -> None:
+        """Copy packs into the folder, one after another."""
+        for pack in self.missing(packs):
+            temporary = self.new_file()
+            try:
+                _copy(packs[pack], temporary, pack)
+                self.adopt(temporary, pack)
+            finally:
+                temporary.unlink(missing_ok=True)
 
-    def get(self, pack: str, file: Path) -> None:
-        """Copy a pack out of the folder."""
-        source = self.path(pack)
-        if not source.is_file():
-            raise MissingPackError(f"The folder {self.folder} has no pack {pack}")
-        try:
-            _copy(source, file, pack)
-        except BaseException:
-            file.unlink(missing_ok=True)
-            raise
+    def get(self, packs: Mapping[str, Path]) -> None:
+        """Copy packs out of the folder, one after another."""
+        sources = {pack: self.path(pack) for pack in packs}
+        for pack, source in sources.items():
+            if not source.is_file():
+                raise MissingPackError(f"The folder {self.folder} has no pack {pack}")
+            try:
+                _copy(source, packs[pack], pack)
+            except BaseException:
+                packs[pack].unlink(missing_ok=True)
+                raise
 
     def delete(self, pack: str) -> None:
         """Remove a pack."""
@@ -98,15 +97,18 @@ class PackFolder(Store):
         return Path(name)
 
     def adopt(self, file: Path, pack: str) -> Path:
-        """Give a finished file from :meth:`new_file` its name; never replaces a pack."""
+        """Give a finished file from :meth:`new_file` its name.
+
+        A pack that lies there already is kept, unless it is damaged: then this one mends it.
+        """
         target = self.path(pack)
-        if target.is_file():
+        if target.is_file() and _sha256(target) == pack:
             file.unlink(missing_ok=True)
-        else:
-            with file.open("rb") as written:
-                os.fsync(written.fileno())  # what git refers to must survive a power cut
-            file.chmod(0o444)
-            file.replace(target)
+            return target
+        _flush(file)  # what git refers to must survive a power cut
+        file.chmod(0o444)
+        file.replace(target)
+        _flush(self.folder)
         return target
 
 
@@ -130,8 +132,7 @@ def _copy(source: Path, target: Path, pack: str) -> None:
     """Copy a pack and check that its name is the SHA-256 of what was copied."""
     try:
         shutil.copyfile(source, target)
-        with target.open("rb") as copied:
-            found = hashlib.file_digest(copied, "sha256").hexdigest()
+        found = _sha256(target)
     except OSError as fault:
         raise StoreError(f"Cannot copy pack {pack} to {target}: {fault}") from fault
     if found != pack:
@@ -139,3 +140,17 @@ def _copy(source: Path, target: Path, pack: str) -> None:
             f"Pack {pack} at {source} is corrupt: its SHA-256 is {found}",
             remedy="Restore the pack from another store or clone",
         )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Have the disk keep what was written to a file, or which names a folder has."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

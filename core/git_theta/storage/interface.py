@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -19,25 +19,47 @@ class Store(ABC):
         """Those of ``packs`` that the store does not have."""
 
     @abstractmethod
-    def put(self, pack: str, file: Path) -> None:
-        """Keep a pack, the content of ``file``; afterwards the store has all of it or nothing.
+    def put(self, packs: Mapping[str, Path]) -> None:
+        """Keep packs, each the content of a file; what the store has already costs nothing.
+
+        One call has all packs that are to go there, so that a store far away can negotiate once
+        and send several at a time. Of each pack the store has afterwards all or nothing. When one
+        fails the others may or may not be there: :meth:`missing` tells, and putting all of them
+        again goes on.
+
+        Parameters
+        ----------
+        packs
+            Files by the names of packs.
 
         Raises
         ------
         StoreError
             When the store cannot be written to.
+        PackError
+            When a file is not the pack.
         """
 
     @abstractmethod
-    def get(self, pack: str, file: Path) -> None:
-        """Write a pack to ``file``, which does not exist yet.
+    def get(self, packs: Mapping[str, Path]) -> None:
+        """Write packs to files, which do not exist yet; all of them, or an error follows.
+
+        A file that exists afterwards is the whole pack, verified: those that arrived before an
+        error stay, and the caller asks for the others again.
+
+        Parameters
+        ----------
+        packs
+            Files by the names of packs; different ones, in folders that exist.
 
         Raises
         ------
         MissingPackError
-            When the store does not have the pack.
+            When the store does not have one of the packs.
         PackError
-            When what the store has is not the pack; ``file`` does not exist then.
+            When what the store has is not the pack.
+        StoreError
+            When the store cannot be read, or a file not be written.
         """
 
 

@@ -116,7 +116,7 @@ class LocalStore:
         """
         with self._lock:
             before = self._open.pop(pack, None)
-        if before is not None:  # it was damaged, or the same buffers would not have been written again
+        if before is not None:  # it was damaged, else nothing would have been stored again
             before.close()
         self.damaged.pop(pack, None)
         self._unindexed.append((pack, buffers))

@@ -17,6 +17,9 @@ from git_theta.testing.registered import plugins_with
 PACK_BYTES = 64 * 2**20
 """Bytes of a pack that is as large as packs get."""
 
+MANY = 200
+"""Packs that are put and got in one call."""
+
 INVALID = (
     "",
     ".",
@@ -83,7 +86,7 @@ class StoreConformance:
         assert store.missing(iter(packs)) == set(packs), "Expected an empty store"
         assert store.missing([]) == set()
         for number, pack in enumerate(packs):
-            store.put(pack, tmp_path / pack)
+            store.put({pack: tmp_path / pack})
             assert store.missing(iter(packs)) == set(packs[number + 1 :])
         for opened in (store, self._open(tmp_path)):
             assert opened.missing(packs * 2) == set(), "Expected all packs to be there"
@@ -94,16 +97,30 @@ class StoreConformance:
         """Putting a pack twice is fine, and leaves the file that was put alone."""
         store, pack = self._open(tmp_path), _pack(tmp_path, b"twice")
         for _ in range(2):
-            store.put(pack, tmp_path / pack)
+            store.put({pack: tmp_path / pack})
             assert (tmp_path / pack).read_bytes() == b"twice"
             assert _get(store, tmp_path, pack) == b"twice"
+
+    def test_many_packs_are_put_and_got_at_once(self, tmp_path: Path) -> None:
+        """A call has any number of packs, none too; those that are there already are no trouble."""
+        store = self._open(tmp_path)
+        packs = [_pack(tmp_path, b"pack %d" % number) for number in range(MANY)]
+        store.put({})
+        store.get({})
+        store.put({pack: tmp_path / pack for pack in packs[::3]})
+        store.put({pack: tmp_path / pack for pack in packs})
+        assert store.missing(packs) == set(), "Expected all packs to be there"
+        target = _folder(tmp_path)
+        store.get({pack: target / f"{number}" for number, pack in enumerate(packs)})
+        found = {file.name: file.read_bytes() for file in target.iterdir()}
+        assert found == {f"{number}": b"pack %d" % number for number in range(MANY)}
 
     def test_memory_is_bounded(self, tmp_path: Path) -> None:
         """A pack of 64 MiB is not held in memory."""
         store, pack = self._open(tmp_path), _pack(tmp_path, bytes(PACK_BYTES))
         with at_most(self.memory_bound, "a pack of 64 MiB"):
-            store.put(pack, tmp_path / pack)
-            store.get(pack, tmp_path / "got")
+            store.put({pack: tmp_path / pack})
+            store.get({pack: tmp_path / "got"})
         assert (tmp_path / "got").stat().st_size == PACK_BYTES
 
     def test_threads_put_and_get_at_once(self, tmp_path: Path) -> None:
@@ -112,7 +129,7 @@ class StoreConformance:
         packs = [_pack(tmp_path, bytes([n]) * (n * 70_001)) for n in range(6)]
         work = [(store, pack) for pack in packs for store in stores * 2]
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda job: job[0].put(job[1], tmp_path / job[1]), work))
+            list(pool.map(lambda job: job[0].put({job[1]: tmp_path / job[1]}), work))
             assert stores[0].missing(packs) == set(), "Expected all packs to be there"
             jobs = [(store, tmp_path / f"{n}", pack) for n, (store, pack) in enumerate(work)]
             for _, folder, _ in jobs:
@@ -128,10 +145,24 @@ class StoreConformance:
         assert store.missing([pack]) == {pack}
         self._get_fails(store, tmp_path, pack, MissingPackError)
 
+    def test_one_bad_pack_among_many_is_an_error(self, tmp_path: Path) -> None:
+        """One pack that cannot be got or put fails the call; what is there of others is whole."""
+        store, packs = self._open(tmp_path), [_pack(tmp_path, b"%d" % n) for n in range(8)]
+        bad = packs[3]
+        files = {pack: tmp_path / pack for pack in packs}
+        _fails(partial(store.put, {**files, bad: tmp_path / "no-such-file"}))
+        assert bad in store.missing(packs), "Expected a pack whose file is missing to be missing"
+        store.put({pack: file for pack, file in files.items() if pack != bad})
+        target = _folder(tmp_path)
+        arriving = {pack: target / pack for pack in packs}
+        expect(partial(store.get, arriving), MissingPackError, f"get of 8 packs without {bad}")
+        for file in target.iterdir():
+            assert file.read_bytes() == files[file.name].read_bytes(), f"Half of {file.name}"
+
     def test_corrupt_pack_is_an_error_and_leaves_no_file(self, tmp_path: Path) -> None:
         """What is not the pack any more is a PackError; putting the pack again mends it or not."""
         store, pack = self._open(tmp_path), _pack(tmp_path, b"whole" * 1000)
-        store.put(pack, tmp_path / pack)
+        store.put({pack: tmp_path / pack})
         self.corrupt(tmp_path, pack)
         self._get_fails(store, tmp_path, pack, PackError)
         self._get_fails(self._open(tmp_path), tmp_path, pack, PackError)
@@ -140,7 +171,7 @@ class StoreConformance:
         """A file put under the name of another pack is refused, when it is put or got."""
         store, pack, other = self._open(tmp_path), _pack(tmp_path, b"one"), _pack(tmp_path, b"two")
         try:
-            store.put(pack, tmp_path / other)
+            store.put({pack: tmp_path / other})
         except (PackError, StoreError):
             assert store.missing([pack]) == {pack}
         else:
@@ -149,13 +180,9 @@ class StoreConformance:
     def test_failed_put_leaves_nothing(self, tmp_path: Path) -> None:
         """A put whose file cannot be read fails, the pack stays missing, and can be put later."""
         store, pack = self._open(tmp_path), _pack(tmp_path, b"whole")
-        try:
-            store.put(pack, tmp_path / "no-such-file")
-        except (ThetaError, OSError):
-            assert store.missing([pack]) == {pack}
-        else:
-            raise AssertionError("Expected an error for a file that does not exist")
-        store.put(pack, tmp_path / pack)
+        _fails(partial(store.put, {pack: tmp_path / "no-such-file"}))
+        assert store.missing([pack]) == {pack}
+        store.put({pack: tmp_path / pack})
         assert _get(store, tmp_path, pack) == b"whole"
 
     def test_invalid_names_are_refused_and_touch_nothing(self, tmp_path: Path) -> None:
@@ -163,13 +190,13 @@ class StoreConformance:
         folder = tmp_path / "nested" / "deep"  # so that a path that leaves it is seen
         folder.mkdir(parents=True)
         store, pack = self._open(folder), _pack(tmp_path, b"kept")
-        store.put(pack, tmp_path / pack)
+        store.put({pack: tmp_path / pack})
         before = _tree(tmp_path)
         for name in INVALID:
             calls: dict[str, Callable[[], object]] = {
-                "put": partial(store.put, name, tmp_path / pack),
-                "get": partial(store.get, name, tmp_path / "got"),
-                "missing": partial(store.missing, [name]),
+                "put": partial(store.put, {pack: tmp_path / pack, name: tmp_path / pack}),
+                "get": partial(store.get, {pack: tmp_path / "got", name: tmp_path / "too"}),
+                "missing": partial(store.missing, [pack, name]),
             }
             for verb, call in calls.items():
                 expect(call, StoreError, f"{verb} of a pack named {name!r}")
@@ -186,9 +213,8 @@ class StoreConformance:
         return self.store_type.open(self.url(folder))
 
     def _get_fails(self, store: Store, folder: Path, pack: str, error: type[ThetaError]) -> None:
-        target = folder / "target"
-        target.mkdir(exist_ok=True)
-        expect(partial(store.get, pack, target / "got"), error, f"get of {pack}")
+        target = _folder(folder)
+        expect(partial(store.get, {pack: target / "got"}), error, f"get of {pack}")
         left = [path.name for path in target.iterdir()]
         assert not left, f"Expected no file after a failed get, found {left}"
 
@@ -201,10 +227,24 @@ def _pack(folder: Path, data: bytes) -> str:
 
 def _get(store: Store, folder: Path, pack: str) -> bytes:
     file = folder / "got"
-    store.get(pack, file)
+    store.get({pack: file})
     data = file.read_bytes()
     file.unlink()
     return data
+
+
+def _folder(folder: Path) -> Path:
+    target = folder / "target"
+    target.mkdir(exist_ok=True)
+    return target
+
+
+def _fails(put: Callable[[], object]) -> None:
+    try:
+        put()
+    except (ThetaError, OSError):
+        return
+    raise AssertionError("Expected an error for a file that does not exist")
 
 
 def _tree(folder: Path) -> dict[str, bytes]:

@@ -26,7 +26,7 @@ class Update:
     """A buffer, told in terms of its base (or of nothing: dense)."""
 
     parts: tuple[Part, ...]
-    """What to store."""
+    """What to store: 1 to 16 parts, none of them empty."""
     params: bytes = b""
     """Whatever else decoding needs, at most 64 KiB, opaque to the kernel."""
 
@@ -34,8 +34,13 @@ class Update:
 class UpdateType(ABC):
     """A way to store a buffer relative to one that is stored already.
 
-    The kernel keeps an update only after decoding it returned the exact bytes, and only where it
-    is smaller than the others that were tried. Arithmetic must give the same bits on every machine.
+    The kernel asks every installed update type about each buffer of 32 KiB or more, and about the
+    skeleton. It keeps the smallest update that has at most half the buffer's bytes before its
+    parts are serialized, 16 MiB at most, after decoding it returned the exact bytes. Arithmetic
+    must give the same bits on every machine.
+
+    A base is the skeleton of the file's last version so far: numbers are given none, so there a
+    type that needs one is used only to read packs.
 
     Examples
     --------
@@ -44,16 +49,19 @@ class UpdateType(ABC):
     ...     name = "same"
     ...     needs_base = True
     ...     def encode(self, new, base, dtype):
-    ...         same = new.size == base.size and bytes(new.read(0, 9)) == bytes(base.read(0, 9))
-    ...         return Update(()) if same else None
+    ...         same = new.size == base.size and all(map(eq, new.blocks(), base.blocks()))
+    ...         return Update((Part("U8", BytesSource(b"=")),)) if same else None
     ...     def decode(self, update, base, dtype, nbytes):
+    ...         if base.size != nbytes:
+    ...             raise PackError(f"Expected a base of {nbytes} bytes, found {base.size}")
     ...         return base
     """
 
     name: str
     """Name of the update type in packs: lower case, digits, hyphens."""
     needs_base: bool
-    """Whether :meth:`encode` and :meth:`decode` are given a base."""
+    """Whether :meth:`encode` and :meth:`decode` are given a base; where there is none, it is not
+    asked."""
 
     @abstractmethod
     def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:

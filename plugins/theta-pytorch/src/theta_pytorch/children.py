@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from theta_pytorch.pickles.stand_ins import Global, Inert, Pairs
 
@@ -98,14 +98,33 @@ def _list_parts(record: Inert) -> Children:
 
 
 def _list_items(pairs: Pairs) -> Children:
-    keys = pairs[::2]
-    if not all(type(key) in _SIMPLE for key in keys):  # others are never hashed
-        yield from ((f"({n})", value) for n, value in enumerate(pairs[1::2]))
+    keys, values = pairs[::2], pairs[1::2]
+    if not all(type(key) in _SIMPLE for key in keys):
+        yield from ((f"({n})", value) for n, value in enumerate(values))
         return
-    items = dict(zip(keys, pairs[1::2], strict=True))  # of equal keys the last one holds
+    items: dict[Hashable, tuple[object, object]] = {}
+    for key, value in zip(keys, values, strict=True):
+        same = identify(key)
+        first, _ = items.get(same, (key, None))
+        items[same] = first, value  # of equal keys the first one names and the last value holds
     module = all(name in items for name in _MODULE)
-    for key, value in items.items():
+    for key, value in items.values():
         yield None if module and key in _MODULE else str(key), value
+
+
+def identify(key: object) -> Hashable:
+    """What two keys of a dict share if, and only if, they are equal; NaN equals NaN here.
+
+    A number is told by its digits: Python salts the hashes of text, so a file cannot choose keys
+    that collide. With numbers it can, small ones too, and a dict of them takes quadratic time.
+    """
+    match key:
+        case float() if not key.is_integer():
+            return "float", key.hex()
+        case int() | float():  # True is 1 is 1.0
+            return "int", hex(int(key))
+        case _:
+            return key
 
 
 def _sequence(value: object) -> list[object] | tuple[object, ...]:

@@ -76,5 +76,5 @@ def load_pickle(data: bytes, start: int = 0) -> Pickled:
 
 def _check_memory(machine: Machine) -> None:
     lists = 10 * (len(machine.stack) + len(machine.memo)) + 40 * len(machine.marks)
-    if machine.spent + lists + 140 * len(machine.sparse) > MAX_MEMORY:
+    if machine.spent + lists + 160 * len(machine.sparse) > MAX_MEMORY:
         raise LimitExceeded(f"Expected a pickle's objects in {MAX_MEMORY} bytes, found more")

@@ -19,13 +19,13 @@ def put(machine: Machine, index: int) -> None:
     elif 0 <= index < len(memo):
         memo[index] = machine.stack[-1]
     else:
-        machine.sparse[index] = machine.stack[-1]
+        machine.sparse[b"%d" % index] = machine.stack[-1]
 
 
 def get(machine: Machine, index: int) -> None:
     """Push what was remembered under an index."""
     memo = machine.memo
-    machine.stack.append(memo[index] if 0 <= index < len(memo) else machine.sparse[index])
+    machine.stack.append(memo[index] if 0 <= index < len(memo) else machine.sparse[b"%d" % index])
 
 
 @on(b"q")

@@ -1,7 +1,7 @@
 """What the pickle machine builds in place of objects: records without any behaviour.
 
 Lists, tuples, short strings, numbers and None are themselves. Sets become lists, dicts become
-:class:`Pairs`, so that nothing a file holds is ever hashed by value.
+:class:`Pairs`, so that no number or object of a file is ever hashed by value.
 """
 
 from __future__ import annotations

@@ -36,8 +36,11 @@ class Machine:
         self.marks: list[int] = []
         """Lengths that the stack had at each mark."""
         self.memo: list[object] = []
-        self.sparse: dict[int, object] = {}
-        """Memo entries beyond the end of ``memo``: honest pickles number theirs from 0 up."""
+        self.sparse: dict[bytes, object] = {}
+        """Memo entries beyond the end of ``memo``: honest pickles number theirs from 0 up.
+
+        By the digits of their number, whose hash a file cannot foresee.
+        """
         self.globals: dict[bytes, Global] = {}
         """The stand-ins for functions and classes, by ``module newline name``."""
         self.persistent: list[Persistent] = []

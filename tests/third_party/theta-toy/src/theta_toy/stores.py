@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -45,37 +45,50 @@ class Database(Store):
         with closing(self._connect()) as db:
             return asked - {row[0] for row in db.execute("SELECT DISTINCT pack FROM rows")}
 
-    def put(self, pack: str, file: Path) -> None:
-        """Insert all rows of a pack in one transaction."""
-        _checked(pack)
-        with file.open("rb") as content, closing(self._connect()) as db:
-            if hashlib.file_digest(content, "sha256").hexdigest() != pack:
-                raise PackError(f"Expected the file {file} to be pack {pack}, found other content")
-            content.seek(0)
-            rows = enumerate(iter(lambda: content.read(ROW), b""))
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("INSERT OR IGNORE INTO rows VALUES (?, -1, x'')", (pack,))
-            db.executemany(
-                "INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", ((pack, n, row) for n, row in rows)
-            )
-            db.execute("COMMIT")
+    def put(self, packs: Mapping[str, Path]) -> None:
+        """Insert all rows of a pack in one transaction, pack by pack."""
+        wanted = self.missing(packs)
+        with closing(self._connect()) as db:
+            for pack in wanted:
+                _insert(db, pack, packs[pack])
 
-    def get(self, pack: str, file: Path) -> None:
-        """Write the rows of a pack to a file."""
-        if self.missing([pack]):
-            raise MissingPackError(f"The store {self._file} has no pack {pack}")
-        digest = hashlib.sha256()
-        with closing(self._connect()) as db, file.open("wb") as out:
-            query = "SELECT data FROM rows WHERE pack = ? ORDER BY number"
-            for (row,) in db.execute(query, (pack,)):
-                digest.update(row)
-                out.write(row)
-        if digest.hexdigest() != pack:
-            file.unlink()
-            raise PackError(f"Expected pack {pack} in {self._file}, found other content")
+    def get(self, packs: Mapping[str, Path]) -> None:
+        """Write the rows of packs to files."""
+        if lacking := self.missing(packs):
+            raise MissingPackError(f"The store {self._file} has no pack {min(lacking)}")
+        with closing(self._connect()) as db:
+            for pack, file in packs.items():
+                if not _extract(db, pack, file):
+                    file.unlink()
+                    raise PackError(f"Expected pack {pack} in {self._file}, found other content")
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._file, timeout=60, isolation_level=None)
+
+
+def _insert(db: sqlite3.Connection, pack: str, file: Path) -> None:
+    with file.open("rb") as content:
+        if hashlib.file_digest(content, "sha256").hexdigest() != pack:
+            raise PackError(f"Expected the file {file} to be pack {pack}, found other content")
+        content.seek(0)
+        rows = enumerate(iter(lambda: content.read(ROW), b""))
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("INSERT OR IGNORE INTO rows VALUES (?, -1, x'')", (pack,))
+        db.executemany(
+            "INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", ((pack, n, row) for n, row in rows)
+        )
+        db.execute("COMMIT")
+
+
+def _extract(db: sqlite3.Connection, pack: str, file: Path) -> bool:
+    """Write a pack to a file; whether it is what its name says."""
+    digest = hashlib.sha256()
+    with file.open("wb") as out:
+        query = "SELECT data FROM rows WHERE pack = ? ORDER BY number"
+        for (row,) in db.execute(query, (pack,)):
+            digest.update(row)
+            out.write(row)
+    return digest.hexdigest() == pack
 
 
 def _checked(pack: str) -> str:
