@@ -6,6 +6,7 @@ Pure text and values; what the digests refer to is the business of clean and smu
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -31,12 +32,17 @@ FIRST_LINE = b"git-theta metadata 1\n"
 MAX_BYTES = 64 * 2**20
 """Longest metadata that is read."""
 MAX_CUTS = 4
+HEAD_BYTES = 2**16
+"""How much of a file tells whether it is metadata."""
 MAX_ITEMS = 2**18
 """Most items that metadata may have."""
+MAX_LINES = 2 * MAX_ITEMS
+"""Most lines that are looked at: an item's each, and as many for packs."""
 MAX_PACKS = 8
 """Most packs that an item other than the skeleton is read from: payloads are that deep."""
 
 _PREFIX = b"git-theta metadata "
+_BEGINS = re.compile(rb"(?:<{7,} [^\n]*\n(?:\|{7,}[^\n]*\n)?(?:={7,}\r?\n)?)?" + re.escape(_PREFIX))
 _CONFLICT = re.compile(rb"^(?:<{7,} |\|{7,} |={7,}\r?$|>{7,} )", re.MULTILINE)
 
 
@@ -103,9 +109,9 @@ class Metadata(Head):
     packs: tuple[PackHint, ...]
 
 
-def looks_like_metadata(head: bytes | memoryview) -> bool:
-    """Whether bytes begin as metadata of any version does, conflict-marked or not."""
-    return bytes(head[: len(_PREFIX)]) == _PREFIX
+def looks_like_metadata(head: bytes | bytearray | memoryview) -> bool:
+    """Whether bytes begin as metadata of any version does, perhaps behind a conflict marker."""
+    return _BEGINS.match(head) is not None
 
 
 def has_conflict(text: bytes) -> bool:
@@ -125,10 +131,11 @@ def normalize(text: bytes, path: str) -> bytes:
     """
     text = text.replace(b"\r\n", b"\n")
     if has_conflict(text):
+        quoted = shlex.quote(path)
         raise ConflictError(
             f"{path} holds metadata of two versions in conflict",
-            remedy=f"Take one side: git checkout --ours -- '{path}' (or --theirs), "
-            f"then git add '{path}'",
+            remedy=f"Take one side: git checkout --ours -- {quoted} (or --theirs), "
+            f"then git add -- {quoted}",
         )
     parse(text, path)
     return text
@@ -138,7 +145,7 @@ def parse_head(text: bytes) -> Head | None:
     """What the first lines say; None when they are not metadata. The rest is not looked at."""
     if not text.startswith(FIRST_LINE):
         return None
-    lines = text[:65536].decode(errors="replace").replace("\r\n", "\n").split("\n")
+    lines = text[:HEAD_BYTES].decode(errors="replace").replace("\r\n", "\n").split("\n")
     try:
         return _parse_head(iter(lines))
     except (ValueError, StopIteration):
@@ -183,6 +190,8 @@ def parse(text: bytes, path: str = "metadata") -> Metadata:
     """
     if len(text) > MAX_BYTES:
         raise MetadataError(f"{path}: metadata of {len(text)} bytes, expected at most {MAX_BYTES}")
+    if text.count(b"\n") > MAX_LINES:  # before each of them becomes a string
+        raise MetadataError(f"{path}: metadata of more than {MAX_LINES} lines")
     if not text.startswith(FIRST_LINE):
         found = text[:80].split(b"\n")[0].decode(errors="replace")
         raise MetadataError(
@@ -205,7 +214,7 @@ def parse(text: bytes, path: str = "metadata") -> Metadata:
 def _invalid(path: str, fault: object) -> MetadataError:
     return MetadataError(
         f"{path}: not valid metadata: {fault}",
-        remedy=f"Restore it from git: git checkout HEAD -- '{path}'",
+        remedy=f"Restore it from git: git checkout HEAD -- {shlex.quote(path)}",
     )
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 KERNEL = "git-theta-core"
 """The distribution that the builtins belong to."""
 
+OURS = frozenset([KERNEL, "git-theta", "theta-pytorch", "theta-tensorflow", "theta-flax"])
+"""Distributions of this project; any other name in a file is what its writer chose."""
+
 BUILTINS = (
     "git_theta.formats.builtin",
     "git_theta.serializers.builtin",
@@ -169,6 +172,8 @@ class Plugins:
         kind = kind.removesuffix("ies") + "y" if kind.endswith("ies") else kind.removesuffix("s")
         broken = "".join(f"\nBroken plugin: {failure}" for failure in self.failures)
         remedy = f"pip install {distribution}" if distribution else "Run git theta plugins"
+        if distribution and distribution not in OURS:
+            remedy = f"The file says that {distribution} offers it: if you trust it, {remedy}"
         raise MissingPluginError(
             f"No installed plugin offers the {kind} {name!r}{broken}", remedy=remedy
         )

@@ -5,6 +5,7 @@ skeleton -> table -> every run decoded in file order -> one digest over all that
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -124,7 +125,7 @@ def content(
             f"{rebuilt.path}: what its packs hold is not the file that its metadata describes, "
             f"expected the digest {rebuilt.metadata.digest.hex()}, found {hasher.hexdigest()}",
             remedy="The metadata was changed by hand, or mixed line by line by git merge -X; "
-            f"take a version that was added: git checkout COMMIT -- '{rebuilt.path}'",
+            f"take a version that was added: git checkout COMMIT -- {shlex.quote(rebuilt.path)}",
         )
 
 
@@ -256,7 +257,7 @@ def _missing(
     return MissingPackError(
         f"{path}: the store {store.folder} lacks {names}{more}, expected in:{listed}",
         remedy=f"Copy these packs into {store.packs.folder} from a clone that has them, "
-        f"then run git theta checkout -- '{path}'",
+        f"then run git theta checkout -- {shlex.quote(path)}",
     )
 
 

@@ -41,7 +41,7 @@ def test_a_conflict_is_not_added_and_the_refusal_says_how_to_settle_it(diverged)
     before = diverged.read("m.pt")
     for command in (["add", "m.pt"], ["commit", "--all", "-m", "no"], ["theta", "add", "m.pt"]):
         said = diverged.refused("git", *command)
-        assert "git checkout --ours -- 'm.pt' (or --theirs), then git add 'm.pt'" in said
+        assert "git checkout --ours -- m.pt (or --theirs), then git add -- m.pt" in said
         assert "Traceback" not in said
     assert diverged.read("m.pt") == before
     assert diverged.git("status", "--porcelain") == "UU m.pt\n"
@@ -104,7 +104,7 @@ def test_a_stash_that_conflicts_is_kept(diverged, model):
 def test_lines_that_git_mixed_are_refused_and_never_become_weights(diverged, model):
     said = diverged.refused("git", "merge", "-X", "ours", "--no-edit", "theirs")
     assert "m.pt" in said
-    assert "git checkout COMMIT -- 'm.pt'" in said
+    assert "git checkout COMMIT -- m.pt" in said
     assert not (diverged.path / "m.pt").exists()
     diverged.git("reset", "--quiet", "--hard")
     assert (diverged.read("m.pt"), diverged.status()) == (model(1), "")
@@ -154,6 +154,6 @@ def test_metadata_that_was_garbled_by_hand_is_not_added(tracked, model, change):
     text = tracked.git("show", "HEAD:m.pt")
     tracked.write("m.pt", text.replace(*change).encode())
     said = tracked.refused("git", "add", "m.pt")
-    assert "git checkout HEAD -- 'm.pt'" in said or "pip install --upgrade git-theta" in said
+    assert "git checkout HEAD -- m.pt" in said or "pip install --upgrade git-theta" in said
     tracked.git("checkout", "HEAD", "--", "m.pt")
     assert (tracked.read("m.pt"), tracked.status()) == (model(), "")

@@ -196,7 +196,8 @@ def _write_by(
     scratch: Path | None, repository: Repository, file: Path, entry: Entry, there: Found | None
 ) -> os.stat_result | None:
     """Write by way of a temporary file in ``scratch``, else beside the file."""
-    metadata = parse(repository.blob(entry.oid), entry.path)
+    text = repository.blob(entry.oid).replace(b"\r\n", b"\n")
+    metadata = parse(text, entry.path)
     rebuilt = rebuild(metadata, entry.path, store=repository.store, plugins=installed())
     temporary = None
     try:
@@ -211,6 +212,7 @@ def _write_by(
                     view = view[out.write(view) :]
             os.fchmod(out.fileno(), (0o777 if entry.executable else 0o666) & ~_umask())
             written = os.fstat(out.fileno())
+        repository.proven.add(text)
         if there:
             _check_as_found(file, entry.path, there.stat)
         os.replace(temporary, file)

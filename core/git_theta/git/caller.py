@@ -1,13 +1,13 @@
 """Who asked for a filter: a git command that only ever reads needs nothing stored.
 
-The filter is git's child, perhaps with a shell between. Where the parent cannot be told, or is not
-known to only read, the answer is the safe one: it writes.
+The filter is git's child, perhaps with a shell between. Where the parent cannot be told (only
+/proc has command lines with their words apart), or is not known to only read, the answer is the
+safe one: it writes.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 from git_theta.errors import GitError
@@ -24,6 +24,8 @@ READERS = frozenset(
 
 _SHELL = "!"
 """An alias that runs a shell; the commands in it speak for themselves."""
+
+_PROC = Path("/proc")
 
 _GENERATIONS = 8
 """How many parents are looked at."""
@@ -73,19 +75,11 @@ def _command(words: list[str]) -> str:
 
 
 def _process(pid: int) -> tuple[int, list[str]]:
-    """The parent of a process, and its command line."""
+    """The parent of a process, and its command line; 0 and nothing where they cannot be told."""
     try:
-        proc = Path("/proc") / str(pid)
+        proc = _PROC / str(pid)
         words = (proc / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         stat = (proc / "stat").read_text()
         return int(stat.rpartition(")")[2].split()[1]), [os.fsdecode(word) for word in words]
     except (OSError, ValueError, IndexError):
-        pass
-    try:
-        shown = subprocess.run(
-            ["ps", "-o", "ppid=,args=", "-p", str(pid)], capture_output=True, text=True, check=True
-        )
-        parent, *words_ = shown.stdout.split()
-        return int(parent), words_
-    except (OSError, ValueError, subprocess.SubprocessError):
         return 0, []

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 from git_theta import __version__
-from git_theta.errors import GitError, MissingPluginError, ThetaError
-from git_theta.git.known import find_known, is_stored
+from git_theta.errors import GitError, MetadataError, MissingPluginError, ThetaError
+from git_theta.git.known import State, examine, find_known, same_description
 from git_theta.git.pktline import PacketReader, PacketWriter
-from git_theta.git.received import Received, receive
-from git_theta.git.repository import Repository
+from git_theta.git.received import Received, pass_through, receive
+from git_theta.git.repository import Repository, Version
 from git_theta.metadata import (
+    HEAD_BYTES,
     MAX_BYTES,
     has_conflict,
     looks_like_metadata,
@@ -142,34 +143,49 @@ def clean_received(
 
     What git has already is answered from git, before any format is asked: so nothing changes
     without a change, with or without the plugins that once read the file.
+
+    A reader stores something in one case: the index has the metadata, no commit has it, and the
+    store lacks the weights (a printed diff was applied). git takes the file for clean from then on
+    and would commit it without asking again.
     """
     file = received.source
     if file.size == 0:
         return b""
-    if looks_like_metadata(file.read(0, min(file.size, 64))) and file.size <= 2 * MAX_BYTES:
+    if looks_like_metadata(file.read(0, min(file.size, HEAD_BYTES))) and file.size <= 2 * MAX_BYTES:
         return normalize(bytes(file.read(0, file.size)), path)
     versions = repository.versions(path)
     known = find_known(versions, received.digest, file.size)
-    if known and is_stored(repository, known, path):
-        return known
-    writes = not only_reads()
-    if known and not writes:
-        return known
+    lost: list[Version] = []
+    for version in known:
+        state = examine(repository, version.text, path)
+        if state is State.SOUND:
+            return version.text
+        if state is State.LOST:
+            lost.append(version)
+    writes = any(version.staged for version in lost) or not only_reads()
+    if lost and not writes:
+        return lost[0].text
     try:
         cleaned = _clean(repository, path, received, versions, write=writes)
     except MissingPluginError:
         if known:
-            return known
+            return known[0].text
         raise
-    if known:  # what the store had lost is there again
-        return known
+    for version in known:  # what the store had lost is there again; what was wrong is replaced
+        if same_description(version.text, cleaned.text):
+            repository.proven.add(version.text)
+            return version.text
+        if version in lost and examine(repository, version.text, path) is State.SOUND:
+            return version.text
+    if writes:
+        repository.proven.add(cleaned.text)
     if cleaned.warning:
         _say(f"warning: {cleaned.warning}\nwarning: {path} is stored byte for byte, as unknown")
     return cleaned.text
 
 
 def _clean(
-    repository: Repository, path: str, received: Received, versions: list[bytes], *, write: bool
+    repository: Repository, path: str, received: Received, versions: list[Version], *, write: bool
 ) -> Cleaned:
     from git_theta.clean import clean
     from git_theta.cli.progress import progress
@@ -183,7 +199,7 @@ def _clean(
             received.digest,
             store=repository.store,
             plugins=installed(),
-            previous=parse_head(versions[0]) if versions else None,
+            previous=parse_head(versions[0].text) if versions else None,
             write=write,
             advance=advance,
         )
@@ -194,19 +210,34 @@ def _clean(
 def _smudge(
     repository: Repository, path: str, stream: Iterable[memoryview], *, skip: bool
 ) -> Iterator[bytes | memoryview]:
-    chunks = [bytes(packet) for packet in stream]
-    text = b"".join(chunks)
-    if skip or not looks_like_metadata(text) or has_conflict(text):
-        yield from chunks  # an empty file, a file from before it was tracked, a conflict
+    packets = iter(stream)
+    text = bytearray()
+    for packet in packets:
+        text += packet
+        if len(text) >= HEAD_BYTES:
+            break
+    if skip or not looks_like_metadata(text):
+        folder = repository.folder / "theta" / "tmp"
+        yield from pass_through(text, packets, path, folder)  # from before it was tracked
+        return
+    for packet in packets:
+        text += packet
+        if len(text) > 2 * MAX_BYTES:  # twice: each line may end in CRLF
+            raise MetadataError(f"{path}: expected metadata of at most {MAX_BYTES} bytes")
+    lines = bytes(text)
+    if has_conflict(lines):
+        yield lines
         return
     from git_theta.cli.progress import progress
     from git_theta.plugins import installed
     from git_theta.smudge import content, rebuild
 
-    metadata = parse(text.replace(b"\r\n", b"\n"), path)
+    lines = lines.replace(b"\r\n", b"\n")
+    metadata = parse(lines, path)
     rebuilt = rebuild(metadata, path, store=repository.store, plugins=installed())
     with progress(f"Checking out {path}", metadata.nbytes) as advance:
         yield from content(rebuilt, advance)
+    repository.proven.add(lines)
 
 
 def _widen_pipes() -> None:

@@ -1,48 +1,90 @@
 """What git has already: the metadata of a file whose bytes did not change.
 
 Giving back the very text keeps git quiet, with or without the plugins that once read the file. That
-git has the text does not prove that the store has the weights: ``git add -p`` in a tool may have
-staged what a mere ``git diff`` printed, or a pack was lost. Here both are found out.
+git has a text with the file's digest proves neither that the text is true (a merge may have mixed
+its other lines) nor that the store has the weights (a diff may have been applied to the index, or a
+pack was lost). A text is rebuilt once to see that it is true; after that it costs a look at names.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import Enum
 
-from git_theta.errors import MissingPackError, ThetaError
-from git_theta.git.repository import Repository
+from git_theta.errors import MissingPackError, MissingPluginError, StoreError, ThetaError
+from git_theta.git.repository import Repository, Version
 from git_theta.metadata import parse, parse_head
 
 _PACK = re.compile(rb"^pack ([0-9a-f]{64}) ", re.MULTILINE)
 
 
-def find_known(versions: Iterable[bytes], digest: bytes, nbytes: int) -> bytes | None:
-    """The first metadata that describes a file of this digest and length, its line ends LF."""
-    for text in versions:
-        head = parse_head(text)
-        if head and (head.digest, head.nbytes) == (digest, nbytes):
-            return text.replace(b"\r\n", b"\n")
-    return None
+class State(Enum):
+    """What can be said of a text that names the right digest."""
+
+    SOUND = "sound"
+    """It is true and stored; or what would tell is out of reach, and the text is believed."""
+    LOST = "lost"
+    """The store lacks something of it."""
+    WRONG = "wrong"
+    """It makes another file, or none: the text or a pack is damaged."""
 
 
-def is_stored(repository: Repository, text: bytes, path: str) -> bool:
-    """Whether the store can rebuild the file that metadata describes, as far as that is cheap.
+def find_known(versions: Iterable[Version], digest: bytes, nbytes: int) -> list[Version]:
+    """The versions that name a file of this digest and length."""
+    found = ((version, parse_head(version.text)) for version in versions)
+    return [
+        version
+        for version, head in found
+        if head and (head.digest, head.nbytes) == (digest, nbytes)
+    ]
 
-    Mostly the packs that the metadata names are there, and the store need not be opened. Metadata
-    that only served to compare names none.
+
+def examine(repository: Repository, text: bytes, path: str) -> State:
+    """Whether metadata can be given to git again.
+
+    Mostly it was proven before, the packs that it names are there, and the store need not be
+    opened. Otherwise the file is rebuilt, and the text remembered as proven if that worked.
     """
+    if text in repository.proven and _has_packs(repository, text):
+        return State.SOUND
+    try:
+        _prove(repository, text, path)
+    except MissingPackError:
+        return State.LOST
+    except (MissingPluginError, StoreError):
+        return State.SOUND
+    except ThetaError:
+        return State.WRONG
+    return State.SOUND
+
+
+def same_description(one: bytes, other: bytes) -> bool:
+    """Whether two texts differ in their hints alone, which say where buffers lay at the time."""
+    return _description(one) == _description(other)
+
+
+def _description(text: bytes) -> bytes:
+    return text.partition(b"\npack ")[0].rstrip(b"\n")  # a name has no line end, and packs are last
+
+
+def _has_packs(repository: Repository, text: bytes) -> bool:
+    """Whether all packs that metadata names are there; some that served to compare names none."""
     objects = repository.folder / "theta" / "objects"
     packs = [name.decode() for name in _PACK.findall(text)]
-    if packs and all((objects / pack).is_file() for pack in packs):
-        return True
-    from git_theta.plugins import installed
-    from git_theta.smudge import rebuild
+    return bool(packs) and all((objects / pack).is_file() for pack in packs)
 
-    try:
-        rebuild(parse(text, path), path, store=repository.store, plugins=installed())
-    except MissingPackError:
-        return False
-    except ThetaError:  # damaged, and for fsck to tell: what is there is not stored again
-        return True
-    return True
+
+def _prove(repository: Repository, text: bytes, path: str) -> None:
+    from git_theta.cli.progress import progress
+    from git_theta.plugins import installed
+    from git_theta.smudge import content, rebuild
+
+    metadata = parse(text, path)
+    rebuilt = rebuild(metadata, path, store=repository.store, plugins=installed())
+    if text in repository.proven:
+        return
+    with progress(f"Checking {path}", metadata.nbytes) as advance:
+        for _ in content(rebuilt, advance):
+            pass
+    repository.proven.add(text)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import blake3
 
-from git_theta.errors import FileChangedError, StoreError
+from git_theta.errors import CheckpointError, FileChangedError, StoreError
 from git_theta.source import BytesSource, FileSource, Source
 
 IN_MEMORY = 8 * 2**20
@@ -57,18 +59,20 @@ class Received:
             self._fd = -1
 
     def check_unchanged(self, path: str) -> None:
-        """Make sure that nobody wrote to the file since it was read.
+        """Make sure that the file still holds what was read first.
+
+        All of it is read once more: a page that somebody has mapped and writes to changes without
+        a trace in the inode. A copy that nobody else can reach needs nothing.
 
         Raises
         ------
         FileChangedError
-            When its inode says that somebody did.
+            When its inode or its bytes say that somebody wrote to it.
         """
-        if self._stamp and Stamp.of(self._fd) != self._stamp:
-            raise FileChangedError(
-                f"{path} was written to while it was being added",
-                remedy="Run git add again once nothing writes to the file",
-            )
+        if self._stamp:
+            if Stamp.of(self._fd) != self._stamp:
+                raise _changed(path)
+            _check(self.source, self.digest, path)
 
 
 def receive(stream: Iterable[memoryview], path: str, temporary: Path) -> Received:
@@ -85,10 +89,7 @@ def receive(stream: Iterable[memoryview], path: str, temporary: Path) -> Receive
     try:
         return _drain(stream, spool)
     except OSError as fault:
-        raise StoreError(
-            f"Cannot keep {path} aside in {temporary}: {fault}",
-            remedy="Free some space (or mend the disk), then run the command again",
-        ) from fault
+        raise _not_kept(path, temporary, fault) from fault
     finally:
         spool.close()
 
@@ -123,14 +124,48 @@ def open_file(
     try:
         stamp = Stamp.of(fd)
         source = FileSource(fd)
-        hasher = blake3.blake3(max_threads=blake3.blake3.AUTO)
-        for block in source.blocks(IN_MEMORY):
-            hasher.update(block)
-            advance(len(block))
+        digest = _digest(source, advance)
     except BaseException:
         os.close(fd)
         raise
-    return Received(source, hasher.digest(), fd, stamp)
+    return Received(source, digest, fd, stamp)
+
+
+def pass_through(
+    head: bytearray, rest: Iterable[memoryview], path: str, temporary: Path
+) -> Iterator[bytes]:
+    """Give back a stream as it is, once all of it is there: git sends it before it reads.
+
+    Raises
+    ------
+    StoreError
+        When what is too long for memory cannot be kept aside.
+    """
+    try:
+        with ExitStack() as stack:
+            kept: IO[bytes] | None = None
+            for packet in rest:
+                if kept is None and len(head) + len(packet) > IN_MEMORY:
+                    temporary.mkdir(parents=True, exist_ok=True)
+                    kept = stack.enter_context(tempfile.TemporaryFile(dir=temporary))
+                if kept is None:
+                    head += packet
+                else:
+                    kept.write(packet)
+            yield bytes(head)
+            if kept is not None:
+                kept.seek(0)
+                while data := kept.read(_STEP):
+                    yield data
+    except OSError as fault:
+        raise _not_kept(path, temporary, fault) from fault
+
+
+def _not_kept(path: str, temporary: Path, fault: OSError) -> StoreError:
+    return StoreError(
+        f"Cannot keep {path} aside in {temporary}: {fault}",
+        remedy="Free some space (or mend the disk), then run the command again",
+    )
 
 
 class _Spool:
@@ -199,11 +234,25 @@ def _write(fd: int, data: bytes | bytearray) -> None:
 
 
 def _check(source: Source, digest: bytes, path: str) -> None:
-    hasher = blake3.blake3()
-    for block in source.blocks():
+    try:
+        unchanged = _digest(source) == digest
+    except CheckpointError as fault:  # it became shorter
+        raise _changed(path) from fault
+    if not unchanged:
+        raise _changed(path)
+
+
+def _digest(source: Source, advance: Callable[[int], None] = lambda _: None) -> bytes:
+    """BLAKE3 of a source, on all cores: blocks are long enough to share out."""
+    hasher = blake3.blake3(max_threads=blake3.blake3.AUTO)
+    for block in source.blocks(IN_MEMORY):
         hasher.update(block)
-    if hasher.digest() != digest:
-        raise FileChangedError(
-            f"{path} was written to while it was being added",
-            remedy="Run git add again once nothing writes to the file",
-        )
+        advance(len(block))
+    return hasher.digest()
+
+
+def _changed(path: str) -> FileChangedError:
+    return FileChangedError(
+        f"{path} was written to while it was being added",
+        remedy="Run git add again once nothing writes to the file",
+    )

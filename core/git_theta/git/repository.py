@@ -7,14 +7,24 @@ import subprocess
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from git_theta.errors import GitError
 from git_theta.git import run
-from git_theta.metadata import MAX_BYTES, Head, parse_head
+from git_theta.metadata import MAX_BYTES, parse_head
+from git_theta.storage.proven import Proven
 
 if TYPE_CHECKING:
     from git_theta.storage.local import LocalStore
+
+
+class Version(NamedTuple):
+    """Metadata that git has for a path."""
+
+    text: bytes
+    """LF line ends."""
+    staged: bool
+    """Whether it is in the index and not in HEAD: no commit has it yet."""
 
 
 class Repository:
@@ -64,6 +74,11 @@ class Repository:
         store.warn_damaged()
         return store
 
+    @cached_property
+    def proven(self) -> Proven:
+        """Which metadata has been found true."""
+        return Proven(self.folder / "theta" / "proven")
+
     def objects(self, names: Sequence[str]) -> list[tuple[str, str, int] | None]:
         """Id, type and length in bytes of each named object; None where there is none."""
         found: list[tuple[str, str, int] | None] = []
@@ -92,12 +107,17 @@ class Repository:
         content = output.read(int(header[2]) + 1)
         return content[:-1]
 
-    def versions(self, path: str) -> list[bytes]:
+    def versions(self, path: str) -> list[Version]:
         """The metadata that git has for a path: index entry, unmerged stages, HEAD."""
         names = [f":0:{path}", f":2:{path}", f":3:{path}", f":1:{path}", f"HEAD:{path}"]
-        oids = [found[0] for found in self.objects(names) if found and _may_be_metadata(found)]
-        texts = [self.blob(oid) for oid in dict.fromkeys(oids)]
-        return [text for text in texts if parse_head(text)]
+        found = self.objects(names)
+        oids = [entry[0] for entry in found if entry and _may_be_metadata(entry)]
+        staged = found[0][0] if found[0] and found[0] != found[-1] else ""
+        versions = [
+            Version(self.blob(oid).replace(b"\r\n", b"\n"), oid == staged)
+            for oid in dict.fromkeys(oids)
+        ]
+        return [version for version in versions if parse_head(version.text)]
 
     def _ask(self, mode: str, name: str) -> IO[bytes]:
         process = self._batches.get(mode)
@@ -111,11 +131,6 @@ class Repository:
         process.stdin.write(os.fsencode(name) + b"\n")
         process.stdin.flush()
         return process.stdout
-
-
-def previous_head(versions: Sequence[bytes]) -> Head | None:
-    """What git's nearest version of a file says of it as a whole."""
-    return parse_head(versions[0]) if versions else None
 
 
 def _may_be_metadata(found: tuple[str, str, int]) -> bool:
