@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from git_theta.git import run
@@ -62,7 +62,8 @@ def mark_unchanged(top: Path, files: Mapping[str, os.stat_result]) -> None:
             }
             with path.open("rb") as old:
                 written = os.fstat(old.fileno()).st_mtime_ns // 10**9
-                out.write(with_stats(old.read(), certain, written))
+                doubtful = {os.fsencode(name) for name in files} - certain.keys()
+                out.write(with_stats(old.read(), certain, written, doubtful))
         lock.replace(path)
     except (ValueError, struct.error, IndexError):  # not an index that we know: leave it to git
         lock.unlink(missing_ok=True)
@@ -79,7 +80,12 @@ def _is_still(file: Path, stat: os.stat_result) -> bool:
         return False
 
 
-def with_stats(index: bytes, files: Mapping[bytes, os.stat_result], written: int) -> bytes:
+def with_stats(
+    index: bytes,
+    files: Mapping[bytes, os.stat_result],
+    written: int,
+    doubtful: Collection[bytes] = (),
+) -> bytes:
     """The bytes of an index in which some entries have other stat fields.
 
     Parameters
@@ -91,6 +97,8 @@ def with_stats(index: bytes, files: Mapping[bytes, os.stat_result], written: int
     written
         When that index was written, in whole seconds. Other entries as new as that get a length
         of 0, with which git, too, marks an entry to be looked at.
+    doubtful
+        Paths that are marked so in any case: an old length would say that they changed.
 
     Raises
     ------
@@ -105,7 +113,7 @@ def with_stats(index: bytes, files: Mapping[bytes, os.stat_result], written: int
     for at, name in _entries(index, version, count, width):
         if name in files:
             _write_stat(data, at, files[name])
-        elif _mtime(data, at) >= written and not _is_submodule(data, at):
+        elif name in doubtful or (_mtime(data, at) >= written and not _is_submodule(data, at)):
             _NUMBER.pack_into(data, at + 36, 0)
     if any(index[-width:]):  # a checksum of zeros says that the index has none
         data[-width:] = _hash(width, data[:-width])
