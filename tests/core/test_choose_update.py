@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
 from git_theta.updates.choose import choose
-from git_theta.updates.interface import Part, Update, UpdateType, check_parts
+from git_theta.updates.interface import Numbers, Part, Update, UpdateType, check_parts
 
 RAMP = np.arange(20_000, dtype="<f4").tobytes()
 
@@ -26,14 +27,14 @@ class Ramp(UpdateType):
     """Numbers that grow by one, told by the first."""
 
     name = "ramp"
-    needs_base = False
+    max_bases = 0
     asked = 0
 
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
         type(self).asked += 1
-        return Update((Part(dtype, new.window(0, 4)),)) if dtype == "F32" else None
+        return Update((Part("F32", new.data.window(0, 4)),)) if new.dtype == "F32" else None
 
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
         check_parts(update, [(dtype, 4)])
         first = np.frombuffer(update.parts[0].data.read(0, 4), "<f4")[0]
         return BytesSource((first + np.arange(nbytes // 4)).astype("<f4").tobytes())
@@ -43,14 +44,14 @@ class Raising(Ramp):
     name = "raising"
     asked = 0
 
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
-        super().encode(new, base, dtype)
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
+        super().encode(new, bases)
         raise ZeroDivisionError
 
 
 class OnABase(Ramp):
     name = "on-a-base"
-    needs_base = True
+    max_bases = 1
     asked = 0
 
 
@@ -62,10 +63,10 @@ class Unstorable(Ramp):
     def __init__(self, update: Update) -> None:
         self.update = update
 
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
         return self.update
 
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
         return BytesSource(RAMP)
 
 
@@ -146,7 +147,7 @@ def test_update_is_held_from_its_proof_to_its_pack(tmp_path: Path) -> None:
     with LocalStore(tmp_path) as store:
         choice = choose(store, plugins, identify(RAMP), BytesSource(file), None)
         file[:4] = b"late"
-        decoded = Ramp().decode(choice.update, None, "F32", len(RAMP))
+        decoded = Ramp().decode(choice.update, (), "F32", len(RAMP))
     assert bytes(decoded.read(0, 4)) == RAMP[:4]
 
 
@@ -154,7 +155,7 @@ def test_errors_of_packs_count_as_no_update(tmp_path: Path) -> None:
     class Refusing(Ramp):
         name = "refusing"
 
-        def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
+        def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
             raise PackError("Expected something else")
 
     assert chosen(tmp_path, plugins_with(Refusing()), RAMP) == "dense"

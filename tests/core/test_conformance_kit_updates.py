@@ -6,6 +6,7 @@ import itertools
 import struct
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,27 +20,29 @@ from git_theta.testing import (
     Pair,
     UpdateTypeConformance,
 )
-from git_theta.updates.interface import Part, Update, UpdateType
+from git_theta.updates.interface import Numbers, Part, Update, UpdateType
 
 
 class Xor(UpdateType):
     """XOR with a base that is at least as long; the length is in the params."""
 
     name = "xor"
-    needs_base = True
+    max_bases = 1
 
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
-        if base is None or base.size < new.size or not new.size:
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
+        (base,) = bases
+        if base.data.size < new.data.size or not new.data.size:
             return None
-        return Update((Part(dtype, Xored(new, base)),), struct.pack("<Q", new.size))
+        part = Part(new.dtype, Xored(new.data, base.data))
+        return Update((part,), struct.pack("<Q", new.data.size))
 
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
-        if base is None or len(update.parts) != 1 or update.params != struct.pack("<Q", nbytes):
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
+        if (len(bases), len(update.parts)) != (1, 1) or update.params != struct.pack("<Q", nbytes):
             raise PackError("Expected one part, a base and a length")
         part = update.parts[0]
-        if (part.dtype, part.data.size) != (dtype, nbytes) or base.size < nbytes:
+        if (part.dtype, part.data.size) != (dtype, nbytes) or bases[0].size < nbytes:
             raise PackError(f"Expected {nbytes} bytes, found {part.data.size}")
-        return Xored(part.data, base)
+        return Xored(part.data, bases[0])
 
 
 class Xored(Source):
@@ -65,82 +68,82 @@ class XorKit(UpdateTypeConformance):
 
 
 class NeverPays(Xor):
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
         return None
 
 
 class LongParams(Xor):
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
-        update = super().encode(new, base, dtype)
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
+        update = super().encode(new, bases)
         return update and Update(update.parts, bytes(2**17))
 
 
 class HalfNumbers(Xor):
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
-        update = super().encode(new, base, dtype)
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
+        update = super().encode(new, bases)
         return update and Update((*update.parts, Part("F32", BytesSource(b"odd"))), update.params)
 
 
 class ForgetsTheBase(Xor):
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
-        super().decode(update, base, dtype, nbytes)
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
+        super().decode(update, bases, dtype, nbytes)
         return update.parts[0].data
 
 
 class IgnoresOffsets(Xor):
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
-        decoded = super().decode(update, base, dtype, nbytes)
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
+        decoded = super().decode(update, bases, dtype, nbytes)
         read = decoded._read
         cast(Any, decoded)._read = lambda offset, n: read(0, n)
         return decoded
 
 
 class CannotGrow(Xor):
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
-        assert base is not None
-        return Update((Part(dtype, Xored(new.window(0, min(new.size, base.size)), base)),))
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
+        (base,) = bases
+        shorter = new.data.window(0, min(new.data.size, base.data.size))
+        return Update((Part(new.dtype, Xored(shorter, base.data)),))
 
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
-        assert base is not None
-        return Xored(update.parts[0].data, base)
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
+        return Xored(update.parts[0].data, bases[0])
 
 
 class AlwaysAnother(Xor):
     calls = itertools.count()
 
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
-        update = super().encode(new, base, dtype)
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
+        update = super().encode(new, bases)
         return update and Update(update.parts, update.params + bytes([next(self.calls) % 256]))
 
 
 class UpdateOfAFramework(Xor):
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
         sys.modules["flax"] = types.ModuleType("flax")
-        return super().encode(new, base, dtype)
+        return super().encode(new, bases)
 
 
 class ReadsAllAtOnce(Xor):
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
-        decoded = super().decode(update, base, dtype, nbytes)
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
+        decoded = super().decode(update, bases, dtype, nbytes)
         return BytesSource(decoded.read(0, nbytes))
 
 
 class UnpacksParams(Xor):
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
         (length,) = struct.unpack("<Q", update.params)
-        return super().decode(Update(update.parts, struct.pack("<Q", length)), base, dtype, nbytes)
+        update = Update(update.parts, struct.pack("<Q", length))
+        return super().decode(update, bases, dtype, nbytes)
 
 
 class TrustsParts(Xor):
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
-        assert base is not None
-        return Xored(update.parts[0].data, base)
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
+        return Xored(update.parts[0].data, bases[0])
 
 
 class TrustsLengths(Xor):
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
         assert bytearray(min(nbytes, 2**25))
-        return super().decode(update, base, dtype, nbytes)
+        return super().decode(update, bases, dtype, nbytes)
 
 
 @pytest.mark.parametrize("check", checks(UpdateTypeConformance))

@@ -226,14 +226,13 @@ class Reader:
             serializer = plugins.serializer(name, distribution=distribution)
             parts.append(Part(part.dtype, Blocks(pack, start, part, serializer)))
             start += sum(part.lengths)
-        base = None
-        if payload.bases:  # they lie strictly shallower, so payloads that met cannot loop
-            base = self.open(payload.bases[0], depth=payload.depth - 1)
+        # bases lie strictly shallower, so payloads that met cannot loop
+        bases = [self.open(base, depth=payload.depth - 1) for base in payload.bases]
         name, distribution = payload.update
         update_type = plugins.update_type(name, distribution=distribution)
         total = sum(nbytes for _, nbytes in payload.buffers)
         dtype = payload.buffers[0][0].dtype
-        source = update_type.decode(Update(tuple(parts), payload.params), base, dtype, total)
+        source = update_type.decode(Update(tuple(parts), payload.params), bases, dtype, total)
         if source.size != total:
             raise PackError(f"Expected {total} bytes of {name}, found {source.size}")
         small = len(payload.buffers) > 1 and total <= MAX_REMEMBERED

@@ -16,6 +16,7 @@ import blake3
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.dtypes import BITS
 from git_theta.errors import FileChangedError, PluginError, StoreError
 from git_theta.parallel import ordered_map
 from git_theta.plugins import Plugins
@@ -31,7 +32,7 @@ from git_theta.storage.payload import (
     BufferId,
 )
 from git_theta.updates.choose import Choice, choose
-from git_theta.updates.interface import Part
+from git_theta.updates.interface import Numbers, Part
 
 PREFERRED = "planes"
 """The serializer of parts that do not name one."""
@@ -123,7 +124,8 @@ def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> I
     for buffers, data, base, block in wanted:
         identity = buffers[0][0]
         if block:
-            update = plugins.update_type("dense").encode(data, None, identity.dtype)
+            numbers = Numbers(data, identity.dtype, (data.size * 8 // BITS[identity.dtype],))
+            update = plugins.update_type("dense").encode(numbers, ())
             assert update is not None
             yield _Pending(buffers, Choice("dense", update), (block,))
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -17,7 +17,7 @@ from git_theta.testing.hostile import attempt, damaged, noise, truncations
 from git_theta.testing.laziness import frameworks_imported
 from git_theta.testing.memory import at_most
 from git_theta.testing.registered import plugins_with
-from git_theta.updates.interface import Part, Update, UpdateType
+from git_theta.updates.interface import Numbers, Part, Update, UpdateType
 
 MAX_PARAMS = 64 * 2**10
 """Bytes of params that an update may have at most."""
@@ -27,14 +27,20 @@ HUGE = 2**50
 
 
 class Pair(NamedTuple):
-    """A buffer and the one that it is told in terms of."""
+    """A buffer and what it is told in terms of."""
 
     new: bytes
     """The buffer, little-endian numbers."""
     base: bytes
     """The earlier buffer, which may be of another length."""
     dtype: str
-    """safetensors' name of the dtype of both."""
+    """safetensors' name of the dtype of all."""
+    shape: tuple[int, ...] | None = None
+    """Elements of the buffer by dimension; None: one dimension."""
+    base_shape: tuple[int, ...] | None = None
+    """Those of the earlier buffer."""
+    others: tuple[bytes, ...] = ()
+    """Further earlier buffers, for types that stand on several."""
 
 
 class UpdateTypeConformance:
@@ -113,10 +119,13 @@ class UpdateTypeConformance:
             base = _Repeated(weights(dtype, 2**20), self.large_bytes)
             new = _Repeated(weights(dtype, 2**20, seed=1), self.large_bytes)
             with at_most(self.memory_bound, f"an update of {self.large_bytes} bytes of {dtype}"):
-                update = self.update_type.encode(new, self._base(base), dtype)
+                update = self.update_type.encode(
+                    _flat(new, dtype), self._offered([_flat(base, dtype)])
+                )
                 if update is None:
                     continue
-                decoded = self.update_type.decode(update, self._base(base), dtype, new.size)
+                bases = [base] if self.update_type.max_bases else []
+                decoded = self.update_type.decode(update, bases, dtype, new.size)
                 same = all(
                     a == b for a, b in zip(decoded.blocks(2**20), new.blocks(2**20), strict=True)
                 )
@@ -167,9 +176,7 @@ class UpdateTypeConformance:
             attempt(partial(self._read_hostile, update, pair, claimed), PackError, what)
 
     def _read_hostile(self, update: Update, pair: Pair, nbytes: int) -> None:
-        decoded = self.update_type.decode(
-            update, self._base(BytesSource(pair.base)), pair.dtype, nbytes
-        )
+        decoded = self.update_type.decode(update, self._bases(update, pair), pair.dtype, nbytes)
         assert decoded.size == nbytes, f"Expected {nbytes} bytes, found {decoded.size}"
         length = min(nbytes, 2**20)
         for offset in (0, (nbytes - length) // 2 // 16 * 16, nbytes - length):
@@ -178,16 +185,19 @@ class UpdateTypeConformance:
 
     # ---- what the checks are made of -------------------------------------------------------------
 
-    def _base(self, base: Source) -> Source | None:
-        return base if self.update_type.needs_base else None
+    def _offered(self, bases: Sequence[Numbers]) -> Sequence[Numbers]:
+        return bases[: self.update_type.max_bases] if self.update_type.max_bases < 2 else bases
 
     def _encode(self, pair: Pair) -> Update | None:
-        new, base = BytesSource(pair.new), BytesSource(pair.base)
-        return self.update_type.encode(new, self._base(base), pair.dtype)
+        return self.update_type.encode(_new(pair), self._offered(_bases(pair)))
+
+    def _bases(self, update: Update, pair: Pair) -> Sequence[Source]:
+        offered = [base.data for base in self._offered(_bases(pair))]
+        return [offered[number] for number in _uses(update, offered)]
 
     def _decode(self, update: Update, pair: Pair) -> Source:
-        base = self._base(BytesSource(pair.base))
-        return self.update_type.decode(update, base, pair.dtype, len(pair.new))
+        bases = self._bases(update, pair)
+        return self.update_type.decode(update, bases, pair.dtype, len(pair.new))
 
     def _updates(self) -> Iterator[tuple[str, Pair, Update]]:
         for what, pair in self.pairs().items():
@@ -223,16 +233,36 @@ class _Repeated(Source):
         return (self._twice * (nbytes // self._period + 1))[start : start + nbytes]
 
 
+def _flat(data: Source, dtype: str) -> Numbers:
+    return Numbers(data, dtype, (data.size * 8 // BITS[dtype],))
+
+
+def _new(pair: Pair) -> Numbers:
+    flat = _flat(BytesSource(pair.new), pair.dtype)
+    return flat if pair.shape is None else flat._replace(shape=pair.shape)
+
+
+def _bases(pair: Pair) -> Sequence[Numbers]:
+    bases = [_flat(BytesSource(base), pair.dtype) for base in (pair.base, *pair.others)]
+    if pair.base_shape is not None:
+        bases[0] = bases[0]._replace(shape=pair.base_shape)
+    return bases
+
+
+def _uses(update: Update, offered: Sequence[object]) -> Sequence[int]:
+    return range(len(offered)) if update.uses is None else update.uses
+
+
 def _stored(update: Update) -> Update:
     """The update as a pack gives it back: plain bytes, nothing that encoding left behind."""
     parts = (replace(p, data=BytesSource(bytes(p.data.read(0, p.data.size)))) for p in update.parts)
-    return Update(tuple(parts), bytes(update.params))
+    return Update(tuple(parts), bytes(update.params), update.uses)
 
 
 def _comparable(update: Update | None) -> object:
     assert update is not None, "Expected an update, found None"
     parts = [(p.dtype, p.serializer, bytes(p.data.read(0, p.data.size))) for p in update.parts]
-    return parts, bytes(update.params)
+    return parts, bytes(update.params), update.uses
 
 
 def _assert_windows(what: str, decoded: Source, expected: bytes) -> None:
@@ -248,8 +278,11 @@ def _assert_windows(what: str, decoded: Source, expected: bytes) -> None:
 
 
 def _round_trip(update_type: UpdateType, pairs: list[Pair]) -> None:
-    for new, base, dtype in pairs:
-        source = BytesSource(base) if update_type.needs_base else None
-        update = update_type.encode(BytesSource(new), source, dtype)
+    for pair in pairs:
+        offered = _bases(pair)
+        offered = offered[: update_type.max_bases] if update_type.max_bases < 2 else offered
+        update = update_type.encode(_new(pair), offered)
         if update is not None:
-            update_type.decode(update, source, dtype, len(new)).read(0, len(new))
+            bases = [offered[number].data for number in _uses(update, offered)]
+            nbytes = len(pair.new)
+            update_type.decode(update, bases, pair.dtype, nbytes).read(0, nbytes)

@@ -17,7 +17,7 @@ from git_theta.source import BytesSource, Source
 from git_theta.storage.decode import Reader
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_DEPTH, MAX_PARAMS, BufferId, Payload
-from git_theta.updates.interface import Update, UpdateType
+from git_theta.updates.interface import Numbers, Update, UpdateType
 from git_theta.updates.patch import MAX_BYTES
 
 EXTRA_COST = 4096
@@ -77,7 +77,7 @@ def choose(
     choices = list(_choices(plugins, buffer, new, ground))
     if choices:
         return min(choices, key=lambda choice: _nbytes(choice.update))
-    dense = plugins.update_type("dense").encode(new, None, buffer.dtype)
+    dense = plugins.update_type("dense").encode(_numbers(new, buffer.dtype), ())
     assert dense is not None
     return Choice("dense", dense)
 
@@ -87,7 +87,7 @@ def _choices(
 ) -> Iterator[Choice]:
     failed = {failure.what for failure in plugins.failures}
     for offer in plugins.offers("theta_update_types").values():
-        needs_base, what = offer.value.needs_base, f"update type {offer.name}"
+        needs_base, what = offer.value.max_bases > 0, f"update type {offer.name}"
         if offer.name == "dense" or what in failed or (needs_base and ground is None):
             continue
         on = ground if needs_base else None
@@ -108,8 +108,9 @@ def _prove(
 ) -> Update | None:
     """An update that a pack can hold and that decodes to the exact bytes; None: there is none."""
     update_type: UpdateType = offer.value
-    old = on.data if on else None
-    found = update_type.encode(new, old, buffer.dtype)
+    old = [on.data] if on else []
+    bases = [_numbers(data, buffer.dtype) for data in old]
+    found = update_type.encode(_numbers(new, buffer.dtype), bases)
     if found is None or not _fits(found, new.size):
         return None
     for part in found.parts:
@@ -134,6 +135,10 @@ def _fits(update: Update, nbytes: int) -> bool:
     )
     few = 0 < len(update.parts) <= MAX_PARTS and len(update.params) <= MAX_PARAMS
     return valid and few and _nbytes(update) <= min(nbytes // 2, HELD)
+
+
+def _numbers(data: Source, dtype: str) -> Numbers:
+    return Numbers(data, dtype, (data.size * 8 // BITS[dtype],))
 
 
 def _nbytes(update: Update) -> int:

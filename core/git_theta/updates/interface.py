@@ -5,8 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from git_theta.source import Source
+
+
+class Numbers(NamedTuple):
+    """A buffer that is told in terms of others, or one that it is told in terms of."""
+
+    data: Source
+    """The numbers, little-endian, row-major; read in blocks, from several threads."""
+    dtype: str
+    """safetensors' name of the dtype."""
+    shape: tuple[int, ...]
+    """Elements by dimension, of the parameter group that the numbers are; one dimension where they
+    are not all of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,42 +29,45 @@ class Part:
     dtype: str
     """safetensors' name of the dtype."""
     data: Source
-    """The numbers, little-endian; read in blocks, from several threads."""
+    """The numbers, little-endian; the kernel reads all of them, in order, once."""
     serializer: str = ""
     """Name of the serializer to use; "": the one that the kernel prefers for the dtype."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A buffer, told in terms of its base (or of nothing: dense)."""
+    """A buffer, told in terms of its bases (or of nothing: dense)."""
 
     parts: tuple[Part, ...]
     """What to store: 1 to 16 parts, none of them empty."""
     params: bytes = b""
     """Whatever else decoding needs, at most 64 KiB, opaque to the kernel."""
+    uses: tuple[int, ...] | None = None
+    """Which of the bases that were offered it stands on, in the order in which decoding is given
+    them; None: all of them."""
 
 
 class UpdateType(ABC):
-    """A way to store a buffer relative to one that is stored already.
+    """A way to store a buffer relative to others that are stored already.
 
     The kernel asks every installed update type about each buffer of 32 KiB or more, and about the
-    skeleton. It keeps the smallest update that has at most half the buffer's bytes before its
-    parts are serialized, 16 MiB at most, after decoding it returned the exact bytes. Arithmetic
-    must give the same bits on every machine.
-
-    A base is the skeleton of the file's last version so far: numbers are given none, so there a
-    type that needs one is used only to read packs.
+    skeleton. Those that guess to need few bytes are tried, and the smallest that gave back the
+    exact bytes is kept. Arithmetic must give the same bits on every machine.
 
     Examples
     --------
     >>> class Same(UpdateType):
     ...     "The base, again."
     ...     name = "same"
-    ...     needs_base = True
-    ...     def encode(self, new, base, dtype):
-    ...         same = new.size == base.size and all(map(eq, new.blocks(), base.blocks()))
+    ...     max_bases = 1
+    ...     def encode(self, new, bases):
+    ...         (base,) = bases
+    ...         same = new.data.size == base.data.size and all(
+    ...             map(eq, new.data.blocks(), base.data.blocks())
+    ...         )
     ...         return Update((Part("U8", BytesSource(b"=")),)) if same else None
-    ...     def decode(self, update, base, dtype, nbytes):
+    ...     def decode(self, update, bases, dtype, nbytes):
+    ...         (base,) = bases
     ...         if base.size != nbytes:
     ...             raise PackError(f"Expected a base of {nbytes} bytes, found {base.size}")
     ...         return base
@@ -59,27 +75,35 @@ class UpdateType(ABC):
 
     name: str
     """Name of the update type in packs: lower case, digits, hyphens."""
-    needs_base: bool
-    """Whether :meth:`encode` and :meth:`decode` are given a base; where there is none, it is not
-    asked."""
+    max_bases: int
+    """Most buffers that an update stands on. 0: it is given none. 1: it is given one at a time, and
+    asked about each. More: it is given all that there are and says which it uses."""
+
+    def estimate(self, new: Numbers, bases: Sequence[Numbers]) -> int:
+        """Guess from samples how many bytes :meth:`encode` would make the kernel store.
+
+        A type whose guess is far above another's is not tried. Without a guess (0) it always is.
+        """
+        return 0
 
     @abstractmethod
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
-        """Tell ``new`` in terms of ``base``; None when that does not pay.
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
+        """Tell ``new`` in terms of ``bases``; None when that does not pay.
 
-        Both hold little-endian numbers of ``dtype`` and may differ in length; read them in blocks.
+        Bases have the dtype of ``new``, and may have another length or shape. Buffers may be larger
+        than memory: read them in blocks, and give parts that compute what is read of them.
         """
 
     @abstractmethod
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
         """The ``nbytes`` bytes that were encoded, as a source that decodes what is read.
 
-        ``update`` may be hostile.
+        ``bases`` are those that the update uses. All of it may be hostile.
 
         Raises
         ------
         PackError
-            When parts or params do not fit ``nbytes``, here or when the source is read.
+            When parts, params or bases do not fit ``nbytes``, here or when the source is read.
         """
 
 

@@ -6,9 +6,11 @@ For skeletons (headers, pickles, directories), which change a little with every 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from git_theta.errors import PackError
 from git_theta.source import BytesSource, Source
-from git_theta.updates.interface import Part, Update, UpdateType
+from git_theta.updates.interface import Numbers, Part, Update, UpdateType
 from git_theta.zstd_frame import compress_against, decompress
 
 MAX_BYTES = 2**20
@@ -19,23 +21,24 @@ class Patch(UpdateType):
     """Bytes as a zstd frame whose dictionary is the base."""
 
     name = "patch"
-    needs_base = True
+    max_bases = 1
 
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
-        """Compress ``new`` against ``base``; None for numbers and for what is too long."""
-        if base is None or dtype != "U8" or not 0 < max(new.size, base.size) <= MAX_BYTES:
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
+        """Compress ``new`` against its base; None for numbers and for what is too long."""
+        (base,) = bases
+        if new.dtype != "U8" or not 0 < max(new.data.size, base.data.size) <= MAX_BYTES:
             return None
-        patch = compress_against(_bytes(new), _bytes(base))
+        patch = compress_against(_bytes(new.data), _bytes(base.data))
         return Update((Part("U8", BytesSource(patch), serializer="raw"),))
 
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
-        """Decompress the patch with ``base`` as dictionary."""
-        if base is None or len(update.parts) != 1 or max(nbytes, base.size) > MAX_BYTES:
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
+        """Decompress the patch with the base as dictionary."""
+        if (len(bases), len(update.parts)) != (1, 1) or max(nbytes, bases[0].size) > MAX_BYTES:
             raise PackError(f"Expected a patch to a base of at most {MAX_BYTES} bytes")
         patch = update.parts[0].data
         if patch.size > 2 * MAX_BYTES:
             raise PackError(f"Expected a patch to {nbytes} bytes, found {patch.size} bytes of it")
-        return BytesSource(decompress(_bytes(patch), nbytes, dictionary=_bytes(base)))
+        return BytesSource(decompress(_bytes(patch), nbytes, dictionary=_bytes(bases[0])))
 
 
 def _bytes(source: Source) -> bytes:

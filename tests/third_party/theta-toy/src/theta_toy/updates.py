@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from git_theta.errors import PackError
 from git_theta.source import Source
-from git_theta.updates.interface import Part, Update, UpdateType, check_parts
+from git_theta.updates.interface import Numbers, Part, Update, UpdateType, check_parts
 
 
 class Xor(UpdateType):
     """XOR of the bits; what did not change is zero."""
 
     name = "toy-xor"
-    needs_base = True
+    max_bases = 1
 
-    def encode(self, new: Source, base: Source | None, dtype: str) -> Update | None:
+    def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
         """Differ from a base of the same length; None for any other."""
-        if base is None or base.size != new.size:
+        (base,) = bases
+        if base.data.size != new.data.size:
             return None
-        return Update((Part(dtype, Xored(new, base)),))
+        return Update((Part(new.dtype, Xored(new.data, base.data)),))
 
-    def decode(self, update: Update, base: Source | None, dtype: str, nbytes: int) -> Source:
+    def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
         """Apply the difference to the base."""
         check_parts(update, [(dtype, nbytes)])
-        if base is None or base.size != nbytes or update.params:
+        if [base.size for base in bases] != [nbytes] or update.params:
             raise PackError(f"Expected a base of {nbytes} bytes and no params")
-        return Xored(update.parts[0].data, base)
+        return Xored(update.parts[0].data, bases[0])
 
 
 class Xored(Source):
