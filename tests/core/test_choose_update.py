@@ -155,7 +155,9 @@ def test_errors_of_packs_count_as_no_update(tmp_path: Path) -> None:
     class Refusing(Ramp):
         name = "refusing"
 
-        def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
+        def decode(
+            self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int
+        ) -> Source:
             raise PackError("Expected something else")
 
     assert chosen(tmp_path, plugins_with(Refusing()), RAMP) == "dense"

@@ -146,9 +146,11 @@ print(json.dumps([len(data) < 50, s.decode(data, "U8", 1000) == bytes(1000)]))
 def test_theta_update_types(installed: Path, tmp_path: Path) -> None:
     code = """
 from git_theta.source import BytesSource
-u, new, base = p.update_type("toy-xor"), BytesSource(b"news"), BytesSource(b"base")
-update = u.encode(new, base, "U8")
-print(json.dumps(u.decode(update, base, "U8", 4).read(0, 4).decode()))
+from git_theta.updates.interface import Numbers
+new, base = (Numbers(BytesSource(word), "U8", (4,)) for word in (b"news", b"base"))
+update = p.update_type("toy-xor").encode(new, [base])
+decoded = p.update_type("toy-xor").decode(update, [base.data], "U8", 4)
+print(json.dumps(decoded.read(0, 4).decode()))
 """
     assert ask(installed, tmp_path, code) == "news"
 
