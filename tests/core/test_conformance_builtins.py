@@ -30,6 +30,7 @@ from git_theta.testing import (
     Value,
 )
 from git_theta.testing.blocks import weights
+from git_theta.updates.delta import Delta
 from git_theta.updates.dense import Dense
 from git_theta.updates.patch import Patch
 
@@ -258,6 +259,20 @@ class TestPatch(UpdateTypeConformance):
             "longer": Pair(b"begin" + base + base, base, "U8"),
             "shorter": Pair(base[1000:], base, "U8"),
             "of nothing": Pair(base, b"", "U8"),
+        }
+
+
+class TestDelta(UpdateTypeConformance):
+    update_type = Delta()
+
+    def pairs(self) -> dict[str, Pair]:
+        base, other = weights("F32", 4000), weights("BF16", 4000)
+        return {
+            "near": Pair(bytes(byte ^ (at % 4 == 0) for at, byte in enumerate(base)), base, "F32"),
+            "equal": Pair(other, other, "BF16"),
+            "rows appended": Pair(base + weights("F32", 400, seed=1), base, "F32", (110, 10)),
+            "rows removed": Pair(base[:2000], base, "F32"),
+            "complex": Pair(base[::-1], base, "C64"),
         }
 
 

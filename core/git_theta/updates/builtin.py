@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from git_theta.hookspecs import hookimpl
+from git_theta.updates.delta import Delta
 from git_theta.updates.dense import Dense
 from git_theta.updates.interface import UpdateType
 from git_theta.updates.patch import Patch
@@ -12,5 +13,5 @@ from git_theta.updates.patch import Patch
 
 @hookimpl
 def theta_update_types() -> Iterable[UpdateType]:
-    """Dense values, and patches of bytes."""
-    return (Dense(), Patch())
+    """Dense values, differences, and patches of bytes."""
+    return (Dense(), Delta(), Patch())
