@@ -16,14 +16,26 @@ from git_theta.describe import Description, describe, skeleton_source
 from git_theta.digests import digest_runs, digest_tensors, whole_runs
 from git_theta.errors import LimitExceeded, MissingPackError, PackError
 from git_theta.formats.detect import UNKNOWN, Detected, detect
-from git_theta.metadata import MAX_BYTES, Head, Metadata, PackHint, Skeleton, print_metadata
+from git_theta.lineage import Lineage
+from git_theta.metadata import (
+    MAX_BYTES,
+    Group,
+    Head,
+    Metadata,
+    PackHint,
+    Skeleton,
+    parse_head,
+    print_metadata,
+)
 from git_theta.plugins import KERNEL, Plugins
 from git_theta.source import Source
+from git_theta.storage.chain import chain
 from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId, Payload
 from git_theta.table import Run, cut_runs
+from git_theta.updates.grounds import Bases, Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,8 @@ def clean(
     *,
     store: LocalStore,
     plugins: Plugins,
-    previous: Head | None = None,
+    versions: Sequence[bytes] = (),
+    older: Callable[[], Iterable[bytes]] = tuple,
     write: bool = True,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Cleaned:
@@ -55,8 +68,10 @@ def clean(
         The file, its path from the top of the work tree, the BLAKE3 of all its bytes.
     store, plugins
         Where its buffers go; what reads it.
-    previous
-        Metadata of the version that git has at this path, if any.
+    versions
+        Metadata that git has at this path, that of the last version first.
+    older
+        Finds more metadata that the file may resemble, where those do not help.
     write
         False: nothing is stored, as for a caller that only compares.
     advance
@@ -65,10 +80,11 @@ def clean(
     Raises
     ------
     MissingPluginError
-        When a format that ``previous`` names is not installed.
+        When a format that the last version names is not installed.
     FileChangedError
         When the file is written to meanwhile.
     """
+    previous = parse_head(versions[0]) if versions else None
     _check_formats(previous, plugins)
     detected = detect(file, path, plugins)
 
@@ -80,7 +96,9 @@ def clean(
         described = describe(detected.layout, runs, first, whole, run_digests, tensor_digests)
         skeleton, chunks = cut(skeleton_source(file, described.table, runs))
         places = _places(store, [c.identity for c in chunks] + [b for _, b, _ in described.stored])
-        wanted = _wanted(file, described, runs, chunks, _base(previous, skeleton), places)
+        lineage = Lineage(versions, older, {group.name for group in described.groups})
+        bases = _base(previous, skeleton)
+        wanted = _wanted(file, described, runs, chunks, bases, lineage, places)
         if write:
             places |= store_buffers(store, plugins, wanted, advance)
         elif next(wanted, None):
@@ -127,11 +145,11 @@ def _formats(detected: Detected, plugins: Plugins) -> tuple[tuple[str, str], ...
     )
 
 
-def _base(previous: Head | None, skeleton: Skeleton) -> BufferId | None:
+def _base(previous: Head | None, skeleton: Skeleton) -> Bases:
     """The last version's skeleton, if both are small enough to be patched."""
     if previous is None or previous.skeleton.cuts or skeleton.cuts:
-        return None
-    return BufferId("U8", previous.skeleton.digest)
+        return Bases()
+    return Bases([Candidate(BufferId("U8", previous.skeleton.digest))])
 
 
 def _wanted(
@@ -139,7 +157,8 @@ def _wanted(
     described: Description,
     runs: Sequence[Run],
     chunks: Iterable[Chunk],
-    base: BufferId | None,
+    bases: Bases,
+    lineage: Lineage,
     places: Mapping[BufferId, Location],
 ) -> Iterator[Wanted]:
     """What rebuilding the file needs and the store lacks, in the order in which packs are filled.
@@ -151,15 +170,24 @@ def _wanted(
         identity = chunk.identity
         if identity not in seen:
             seen.add(identity)
-            yield Wanted(((identity, chunk.data.size),), chunk.data, base)
+            yield Wanted(((identity, chunk.data.size),), chunk.data, bases)
+
+    owners: dict[BufferId, Group] = {}
 
     def missing() -> Iterator[tuple[BufferId, Run]]:
-        for _, identity, number in described.stored:
+        for item, identity, number in described.stored:
             if identity not in seen and runs[number].nbytes:
                 seen.add(identity)
+                if item <= len(described.groups):
+                    owners[identity] = described.groups[item - 1]
                 yield identity, runs[number]
 
-    yield from gather(file, missing())
+    for one in gather(file, missing()):
+        group = None if one.block else owners.get(one.buffers[0][0])
+        if group is None:
+            yield one
+        else:
+            yield one._replace(bases=lineage.bases(group), shape=group.shape)
 
 
 def _places(store: LocalStore, buffers: Sequence[BufferId]) -> dict[BufferId, Location]:
@@ -187,22 +215,10 @@ def _payload(store: LocalStore, location: Location) -> Payload | None:
     """The payload at a location; None when it, or what it stands on, is not there."""
     try:
         if location.depth > 1:
-            list(_chain(store, location))
+            chain(store, location)
         return store.pack(location.pack).payload(location.payload)
     except (MissingPackError, PackError):
         return None
-
-
-def _chain(store: LocalStore, location: Location) -> Iterator[Location]:
-    """A payload and those that it is decoded with, each strictly shallower than the one before."""
-    yield location
-    while location.depth > 1:
-        base = store.pack(location.pack).payload(location.payload).bases[0]
-        found = [at for at in store.find([base]).get(base, ()) if at.depth < location.depth]
-        if not found:
-            raise MissingPackError(f"No pack in the store {store.folder} holds the base {base}")
-        location = found[0]
-        yield location
 
 
 def _hints(
@@ -215,9 +231,17 @@ def _hints(
     items = [(0, chunk.identity) for chunk in chunks]
     items += [(item, identity) for item, identity, _ in described.stored]
     packs: dict[str, set[int]] = {}
+    read: dict[tuple[str, int], set[str]] = {}
     for number, identity in items:
-        for location in _chain(store, places[identity]) if identity in places else ():
-            packs.setdefault(location.pack, set()).add(number)
+        location = places.get(identity)
+        if location is None:
+            continue
+        key = (location.pack, location.payload)
+        if key not in read:
+            deep = chain(store, location) if location.depth > 1 else (key,)
+            read[key] = {pack for pack, _ in deep}
+        for pack in read[key]:
+            packs.setdefault(pack, set()).add(number)
     hints = [
         PackHint(pack, store.pack(pack).file.size, tuple(sorted(numbers)))
         for pack, numbers in packs.items()

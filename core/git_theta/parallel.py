@@ -25,21 +25,35 @@ def worker_count() -> int:
 _HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
-def ordered_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map(work, items)`` on several threads; few more items than threads are under way."""
+def ordered_map(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    weigh: Callable[[Item], int] = lambda _: 0,
+    limit: int = 0,
+) -> Iterator[Result]:
+    """``map(work, items)`` on several threads; few more items than threads are under way.
+
+    Those under way weigh no more than ``limit`` together, but one always is.
+    """
     workers = worker_count()
     if workers == 1:
         yield from map(work, items)
         return
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Result]] = deque()
+        waiting: deque[tuple[Future[Result], int]] = deque()
+        weight = 0
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > workers + 2:  # each may hold 16 MiB of numbers
-                    yield waiting.popleft().result()
+                more = weigh(item)
+                while waiting and (len(waiting) > workers + 2 or weight + more > limit):
+                    future, done = waiting.popleft()
+                    weight -= done
+                    yield future.result()
+                waiting.append((pool.submit(work, item), more))
+                weight += more
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting.popleft()[0].result()
         finally:
-            for future in waiting:
+            for future, _ in waiting:
                 future.cancel()

@@ -13,7 +13,7 @@ from git_theta.checkpoint import Buffer, Layout, Tensor
 from git_theta.clean import clean
 from git_theta.formats.interface import CheckpointFormat
 from git_theta.hookspecs import hookimpl
-from git_theta.metadata import parse, parse_head
+from git_theta.metadata import parse
 from git_theta.plugins import Plugin, Plugins
 from git_theta.smudge import content, rebuild
 from git_theta.source import BytesSource, Source
@@ -95,7 +95,7 @@ def clean_file(
         hasher.digest(),
         store=store,
         plugins=known or plugins(),
-        previous=parse_head(previous) if previous else None,
+        versions=[previous] if previous else [],
         write=write,
     )
     assert not cleaned.warning

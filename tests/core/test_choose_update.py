@@ -18,6 +18,7 @@ from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
 from git_theta.updates.choose import choose
+from git_theta.updates.grounds import Bases
 from git_theta.updates.interface import Numbers, Part, Update, UpdateType, check_parts
 
 RAMP = np.arange(20_000, dtype="<f4").tobytes()
@@ -88,9 +89,13 @@ def identify(data: bytes) -> BufferId:
     return BufferId("F32", digest(BytesSource(data)))
 
 
+def numbers(data: bytes | bytearray) -> Numbers:
+    return Numbers(BytesSource(data), "F32", (len(data) // 4,))
+
+
 def chosen(folder: Path, plugins: Plugins, data: bytes) -> str:
     with LocalStore(folder) as store:
-        return choose(store, plugins, identify(data), BytesSource(data), None).name
+        return choose(store, plugins, identify(data), numbers(data), Bases()).name
 
 
 def test_update_type_of_a_plugin_stores_what_it_tells_shortest(tmp_path: Path) -> None:
@@ -132,7 +137,7 @@ def test_update_type_that_needs_a_base_is_not_asked_without_one(tmp_path: Path) 
         Update((Part("F32", BytesSource(b"four"), serializer="no-such-serializer"),)),
         Update((Part("F32", BytesSource(b"four")),), bytes(2**17)),
         Update((Part("F32", BytesSource(b"four")),) * 99),
-        Update((Part("F32", BytesSource(RAMP[: len(RAMP) // 2 + 4])),)),
+        Update((Part("F32", BytesSource(RAMP * 3)),)),
     ],
     ids=["no part", "empty", "odd", "dtype", "serializer", "params", "parts", "long"],
 )
@@ -145,7 +150,7 @@ def test_update_is_held_from_its_proof_to_its_pack(tmp_path: Path) -> None:
     file = bytearray(RAMP)
     plugins = plugins_with(Ramp())
     with LocalStore(tmp_path) as store:
-        choice = choose(store, plugins, identify(RAMP), BytesSource(file), None)
+        choice = choose(store, plugins, identify(RAMP), numbers(file), Bases())
         file[:4] = b"late"
         decoded = Ramp().decode(choice.update, (), "F32", len(RAMP))
     assert bytes(decoded.read(0, 4)) == RAMP[:4]

@@ -29,7 +29,7 @@ from made_packs import (
 
 from git_theta.clean import clean
 from git_theta.errors import PackError, ThetaError
-from git_theta.metadata import Skeleton, parse, parse_head, print_metadata
+from git_theta.metadata import Skeleton, parse, print_metadata
 from git_theta.plugins import Plugins
 from git_theta.serializers.planes import Planes
 from git_theta.smudge import content, rebuild
@@ -242,7 +242,7 @@ def store_sample(folder: Path) -> bytes:
     ]
     small = [weights("F32", 40 + n * 4, seed=n) for n in range(100)]
     together = tuple((BufferId("F32", digest(data)), len(data)) for data in small)
-    wanted.append(Wanted(together, BytesSource(b"".join(small)), None, 2048))
+    wanted.append(Wanted(together, BytesSource(b"".join(small)), block=2048))
     with LocalStore(folder) as store:
         store_buffers(store, PLUGINS, wanted)
         (name,) = store.packs.packs()
@@ -434,7 +434,7 @@ def test_file_is_stored_where_the_store_only_claims_to_have_it(tmp_path: Path, d
     put(tmp_path, based(first, second, depth))
     put(tmp_path, based(second, first, depth))
     with LocalStore(tmp_path) as store:
-        previous = None
+        versions: list[bytes] = []
         for file in files:
             cleaned = clean(
                 BytesSource(file),
@@ -442,13 +442,13 @@ def test_file_is_stored_where_the_store_only_claims_to_have_it(tmp_path: Path, d
                 digest(file),
                 store=store,
                 plugins=PLUGINS,
-                previous=previous,
+                versions=versions,
             )
             metadata = parse(cleaned.text)
             rebuilt = rebuild(metadata, "x", store=store, plugins=PLUGINS)
             assert b"".join(map(bytes, content(rebuilt))) == file
             lies = replace(metadata, skeleton=Skeleton(digest(first), len(first), 0))
-            previous = parse_head(print_metadata(lies))
+            versions = [print_metadata(lies)]
 
 
 def test_depth_that_lies_ends(tmp_path: Path) -> None:

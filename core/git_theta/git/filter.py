@@ -26,7 +26,6 @@ from git_theta.metadata import (
     looks_like_metadata,
     normalize,
     parse,
-    parse_head,
 )
 
 if TYPE_CHECKING:
@@ -189,6 +188,7 @@ def _clean(
 ) -> Cleaned:
     from git_theta.clean import clean
     from git_theta.cli.progress import progress
+    from git_theta.git.history import older_metadata
     from git_theta.plugins import installed
 
     file = received.source
@@ -199,7 +199,8 @@ def _clean(
             received.digest,
             store=repository.store,
             plugins=installed(),
-            previous=parse_head(versions[0].text) if versions else None,
+            versions=[version.text for version in versions],
+            older=lambda: older_metadata(repository, path),
             write=write,
             advance=advance,
         )

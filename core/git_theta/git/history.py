@@ -1,16 +1,73 @@
-"""All metadata that a repository's history refers to."""
+"""Metadata that a repository's history refers to: all of it, or what a file may descend from."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from git_theta.errors import GitError
 from git_theta.git import run
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries
 from git_theta.metadata import FIRST_LINE, MAX_BYTES, looks_like_metadata
+
+MAX_COMMITS = 256
+"""How many of the last commits are searched for what a file may descend from."""
+MAX_OLDER = 12
+"""Most versions that a file is compared with."""
+MAX_TEXT = 16 * 2**20
+"""Bytes of their metadata together: parsing takes time."""
+
+
+def older_metadata(repository: Repository, path: str) -> Iterator[bytes]:
+    """Metadata of what a file may descend from, the likeliest first.
+
+    Versions of the path in the last commits of all branches, then files of the same suffix there
+    and in the index.
+    """
+    same: dict[str, None] = {}
+    others: dict[str, None] = {}
+    suffix = PurePosixPath(path).suffix
+    for oid, where in _changed(repository):
+        if where == path:
+            same[oid] = None
+        elif PurePosixPath(where).suffix == suffix:
+            others[oid] = None
+    for entry in entries(repository, None, everywhere=True):
+        if entry.path != path:
+            others[entry.oid] = None
+    found, nbytes = 0, 0
+    for oid in {**same, **others}:
+        size = _size(repository, oid)
+        if not size or nbytes + size > MAX_TEXT:
+            continue
+        text = repository.blob(oid).replace(b"\r\n", b"\n")
+        if looks_like_metadata(text):
+            yield text
+            found, nbytes = found + 1, nbytes + size
+        if found == MAX_OLDER:
+            return
+
+
+def _changed(repository: Repository) -> Iterator[tuple[str, str]]:
+    """Blobs that the last commits put at or took from a path, the last first: id, path."""
+    options = ("--raw", "-z", "--no-abbrev", "--no-renames", "--format=", f"-{MAX_COMMITS}")
+    answer = run.run("log", *options, "--all", "--end-of-options", "--", ok=(0, 128))
+    fields = answer.split(b"\0")
+    for change, path in zip(fields[0::2], fields[1::2], strict=False):
+        _, _, old, new, _ = change.lstrip(b"\n").split(b" ")
+        for oid in (new, old):
+            if oid.strip(b"0"):
+                yield oid.decode(), os.fsdecode(path)
+
+
+def _size(repository: Repository, oid: str) -> int:
+    """Length in bytes of a blob that may be metadata, else 0."""
+    (found,) = repository.objects([oid])
+    metadata = found and found[1] == "blob" and len(FIRST_LINE) < found[2] <= MAX_BYTES
+    return found[2] if found and metadata else 0
 
 
 def all_metadata(repository: Repository) -> Iterator[tuple[str, str, bytes]]:

@@ -31,11 +31,13 @@ from git_theta.storage.payload import (
     MIN_BLOCK,
     BufferId,
 )
-from git_theta.updates.choose import Choice, choose
+from git_theta.updates.choose import PREFERRED, Choice, choose
+from git_theta.updates.grounds import Bases
+from git_theta.updates.hold import HELD
 from git_theta.updates.interface import Numbers, Part
 
-PREFERRED = "planes"
-"""The serializer of parts that do not name one."""
+MAX_HELD = 224 * 2**20
+"""Bytes that are held while updates are chosen, of all that are under way."""
 
 
 class Wanted(NamedTuple):
@@ -45,8 +47,10 @@ class Wanted(NamedTuple):
     """Each with its length in bytes; none is empty."""
     data: Source
     """Their bytes one after another, little-endian."""
-    base: BufferId | None = None
-    """A buffer that the only one may resemble."""
+    bases: Bases = Bases()
+    """What the only one may resemble."""
+    shape: tuple[int, ...] | None = None
+    """Elements by dimension of the group that it is; None: it is not all of one."""
     block: int = 0
     """Bytes of a block where there are several, short enough to read each by itself."""
 
@@ -121,17 +125,28 @@ def store_buffers(
 
 
 def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> Iterator[_Pending]:
-    for buffers, data, base, block in wanted:
-        identity = buffers[0][0]
-        if block:
-            numbers = Numbers(data, identity.dtype, (data.size * 8 // BITS[identity.dtype],))
-            update = plugins.update_type("dense").encode(numbers, ())
-            assert update is not None
-            yield _Pending(buffers, Choice("dense", update), (block,))
-            continue
-        choice = choose(store, plugins, identity, data, base)
+    """How each is stored: chosen on all cores, and in order."""
+
+    def decide(one: Wanted) -> _Pending:
+        if one.block:
+            dense = plugins.update_type("dense").encode(_numbers_of(one), ())
+            assert dense is not None
+            return _Pending(one.buffers, Choice("dense", dense), (one.block,))
+        choice = choose(store, plugins, one.buffers[0][0], _numbers_of(one), one.bases)
         blocks = (_block_bytes(plugins, part) for part in choice.update.parts)
-        yield _Pending(buffers, choice, tuple(blocks))
+        return _Pending(one.buffers, choice, tuple(blocks))
+
+    return ordered_map(decide, wanted, weigh=_weight, limit=MAX_HELD)
+
+
+def _numbers_of(wanted: Wanted) -> Numbers:
+    data, dtype = wanted.data, wanted.buffers[0][0].dtype
+    return Numbers(data, dtype, wanted.shape or (data.size * 8 // BITS[dtype],))
+
+
+def _weight(wanted: Wanted) -> int:
+    """Bytes that choosing an update holds: a base, an update, and what is computed of them."""
+    return 0 if wanted.bases == Bases() else 3 * min(wanted.data.size, HELD)
 
 
 def _jobs(pendings: Iterable[_Pending]) -> Iterator[_Job]:

@@ -7,7 +7,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import TypeVar
 
 from git_theta.errors import MissingPackError, PackError, StoreError
@@ -42,6 +42,7 @@ class LocalStore:
         self._unindexed: list[tuple[str, list[Entry]]] = []
         self._open: OrderedDict[str, Pack] = OrderedDict()
         self._lock = Lock()
+        self._index_lock = RLock()
         self.refresh()
 
     def __enter__(self) -> LocalStore:
@@ -140,14 +141,15 @@ class LocalStore:
     def _with_index(self, work: Callable[[], Result]) -> Result:
         """Work with the index; one that turns out to be damaged is made anew from the packs."""
         try:
-            try:
+            with self._index_lock:
+                try:
+                    return work()
+                except sqlite3.Error as fault:
+                    if not is_damaged(fault):
+                        raise
+                self.index.recreate()
+                self._index_packs()
                 return work()
-            except sqlite3.Error as fault:
-                if not is_damaged(fault):
-                    raise
-            self.index.recreate()
-            self._index_packs()
-            return work()
         except (sqlite3.Error, OSError) as fault:
             raise StoreError(
                 f"The index of the store {self.folder} cannot be used: {fault}",

@@ -115,7 +115,7 @@ def _check(payload: Payload) -> None:
     _, nbytes, _, params, depth, cost, bases, parts, buffers = payload
     if any(type(number) is not int for number in (depth, cost, *(n for _, n in buffers))):
         raise ValueError("a number that is none")
-    if not 1 <= depth <= MAX_DEPTH or len(bases) != (depth > 1):
+    if not 1 <= depth <= MAX_DEPTH or not (depth > 1) <= len(bases) < depth:
         raise ValueError(f"depth {depth} with {len(bases)} bases")
     if cost < nbytes or (depth == 1 and cost != nbytes):
         raise ValueError(f"a cost of {cost} bytes, its own are {nbytes}")

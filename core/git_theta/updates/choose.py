@@ -1,33 +1,39 @@
 """Chooses how a buffer is stored: the smallest update that proves itself; dense is the floor.
 
-Every installed update type is asked, the builtin patch as any other; all but dense without a base
-come from plugins, so with none installed nothing is tried on numbers.
+Every installed update type is asked, the builtin ones as any other: first for a guess, from
+samples; the most promising then encode, and what decodes to the exact bytes is compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NamedTuple
 
 from git_theta.digests import digest
 from git_theta.dtypes import BITS
-from git_theta.errors import MissingPackError, PackError
 from git_theta.plugins import Failure, Offer, Plugins
-from git_theta.source import BytesSource, Source
-from git_theta.storage.decode import Reader
+from git_theta.source import Source
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import MAX_DEPTH, MAX_PARAMS, BufferId, Payload
-from git_theta.updates.interface import Numbers, Update, UpdateType
-from git_theta.updates.patch import MAX_BYTES
+from git_theta.storage.payload import MAX_DEPTH, MAX_PARAMS, BufferId
+from git_theta.updates.grounds import MAX_GROUNDS, Bases, Candidate, Ground, find_grounds
+from git_theta.updates.hold import hold
+from git_theta.updates.interface import Numbers, Part, Update
+from git_theta.updates.sampling import guess_of, windows
 
 EXTRA_COST = 4096
 """Bytes that decoding may read beyond twice the buffer's own length."""
-
-HELD = 16 * 2**20
-"""Bytes of the largest update: it is held, so that what was proved is what is written."""
-
 MAX_PARTS = 16
 """Most parts of an update."""
+MAX_TRIALS = 4
+"""Most updates that are encoded before one is taken."""
+FAR = 0.25
+"""A near base is good enough if it leaves no more than this part of what dense would take."""
+WORTH = 0.98
+"""What an update may take of what dense would: one that saves less is not worth a base."""
+PREFERRED = "planes"
+"""The serializer of parts that do not name one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,134 +47,172 @@ class Choice:
     depth: int = 1
     """Payloads to read, this one included."""
     base_cost: int = 0
-    """Stored bytes that are read to decode the base."""
+    """Stored bytes that are read to decode the bases."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ground:
-    """A base that can be stood on."""
+class _Trial(NamedTuple):
+    """An update that may pay."""
 
-    buffer: BufferId
-    data: Source
-    payload: Payload
+    guess: int
+    """Bytes that it would be stored in."""
+    order: int
+    """Which of those that guess the same is tried first."""
+    offer: Offer
+    grounds: Sequence[Ground]
+
+
+class _Made(NamedTuple):
+    """An update that proved itself."""
+
+    nbytes: int
+    """Bytes that it will be stored in, all but exactly."""
+    choice: Choice
 
 
 def choose(
-    store: LocalStore, plugins: Plugins, buffer: BufferId, new: Source, base: BufferId | None
+    store: LocalStore, plugins: Plugins, buffer: BufferId, new: Numbers, bases: Bases
 ) -> Choice:
     """The update under which a buffer is stored.
 
-    One other than dense must be told in half the buffer's bytes, and in no more than
-    :data:`HELD`. An update type that raises is not asked again, and is one of the plugins'
-    failures: the buffer is stored all the same.
+    An update type that raises is not asked again, and is one of the plugins' failures: the buffer
+    is stored all the same.
 
     Parameters
     ----------
     store
-        Where the base is read.
+        Where bases are read.
     plugins
         Where update types are found.
     buffer, new
-        The buffer and its bytes, little-endian.
-    base
-        A buffer that it may resemble, such as its last version; None: nothing is known.
+        The buffer and its numbers.
+    bases
+        Buffers that it may resemble.
     """
-    ground = _ground(store, plugins, base) if base and base != buffer else None
-    choices = list(_choices(plugins, buffer, new, ground))
-    if choices:
-        return min(choices, key=lambda choice: _nbytes(choice.update))
-    dense = plugins.update_type("dense").encode(_numbers(new, buffer.dtype), ())
+    dense = plugins.update_type("dense").encode(new, ())
     assert dense is not None
-    return Choice("dense", dense)
+    offers = [o for o in plugins.offers("theta_update_types").values() if o.name != "dense"]
+    grounds = _grounds(store, plugins, buffer, bases.near, new)
+    if not grounds and bases.far is tuple and all(o.value.max_bases for o in offers):
+        return Choice("dense", dense)
+    floor = _guess(plugins, Part(new.dtype, new.data))
+    trials = list(_trials(plugins, offers, new, grounds))
+    if min((trial.guess for trial in trials), default=floor) > FAR * floor:
+        near = {ground.buffer for ground in grounds}
+        far = _grounds(store, plugins, buffer, bases.far(), new)
+        grounds += [ground for ground in far if ground.buffer not in near]
+        trials = list(_trials(plugins, offers, new, grounds))
+    best = _Made(int(WORTH * floor), Choice("dense", dense))
+    for trial in sorted(trials, key=lambda trial: (trial.guess, trial.order))[:MAX_TRIALS]:
+        if trial.guess >= best.nbytes:
+            break
+        made = _make(store, plugins, trial, buffer, new)
+        if made and made.nbytes < best.nbytes:
+            best = made
+    return best.choice
 
 
-def _choices(
-    plugins: Plugins, buffer: BufferId, new: Source, ground: _Ground | None
-) -> Iterator[Choice]:
+def _grounds(
+    store: LocalStore, plugins: Plugins, buffer: BufferId, bases: Iterable[Candidate], new: Numbers
+) -> list[Ground]:
+    found = find_grounds(store, plugins, buffer, bases, new.data.size)
+    return list(islice(found, MAX_GROUNDS))
+
+
+def _trials(
+    plugins: Plugins, offers: Sequence[Offer], new: Numbers, grounds: Sequence[Ground]
+) -> Iterator[_Trial]:
     failed = {failure.what for failure in plugins.failures}
-    for offer in plugins.offers("theta_update_types").values():
-        needs_base, what = offer.value.max_bases > 0, f"update type {offer.name}"
-        if offer.name == "dense" or what in failed or (needs_base and ground is None):
-            continue
-        on = ground if needs_base else None
-        try:
-            update = _prove(plugins, offer, buffer, new, on)
-        except Exception as error:  # whatever a plugin does, the buffer is kept
-            plugins.failures.append(Failure(offer.plugin, what, error))
-            continue
-        if update and on is None:
-            yield Choice(offer.name, update)
-        elif update and on and _nbytes(update) + on.payload.cost <= 2 * new.size + EXTRA_COST:
-            depth, cost = on.payload.depth + 1, on.payload.cost
-            yield Choice(offer.name, update, (on.buffer,), depth, cost)
+    order = 0
+    for offer in offers:
+        most = offer.value.max_bases
+        several = [grounds] if grounds else []
+        for given in [()] if not most else several if most > 1 else [[one] for one in grounds]:
+            order += 1
+            if _what(offer) in failed:
+                break
+            try:
+                guess = offer.value.estimate(new, [ground.numbers for ground in given])
+            except Exception as error:  # whatever a plugin does, the buffer is kept
+                _report(plugins, offer, error)
+                break
+            if most != 1 or _affordable(given, guess, new.data.size):
+                yield _Trial(guess, order, offer, given)
+
+
+def _affordable(grounds: Sequence[Ground], nbytes: int, length: int) -> bool:
+    """Whether an update of ``nbytes`` bytes on these keeps what reading a buffer may cost."""
+    payloads = {key: cost for ground in grounds for key, cost in ground.payloads.items()}
+    margin = nbytes // 16  # what it will take is a guess
+    cost = sum(payloads.values()) + nbytes + margin
+    return len(payloads) < MAX_DEPTH and cost <= 2 * length + EXTRA_COST
+
+
+def _make(
+    store: LocalStore, plugins: Plugins, trial: _Trial, buffer: BufferId, new: Numbers
+) -> _Made | None:
+    try:
+        return _prove(store, plugins, trial, buffer, new)
+    except OSError:  # the disk is full, which is no plugin's fault
+        raise
+    except Exception as error:
+        _report(plugins, trial.offer, error)
+        return None
 
 
 def _prove(
-    plugins: Plugins, offer: Offer, buffer: BufferId, new: Source, on: _Ground | None
-) -> Update | None:
+    store: LocalStore, plugins: Plugins, trial: _Trial, buffer: BufferId, new: Numbers
+) -> _Made | None:
     """An update that a pack can hold and that decodes to the exact bytes; None: there is none."""
-    update_type: UpdateType = offer.value
-    old = [on.data] if on else []
-    bases = [_numbers(data, buffer.dtype) for data in old]
-    found = update_type.encode(_numbers(new, buffer.dtype), bases)
-    if found is None or not _fits(found, new.size):
+    update_type, grounds = trial.offer.value, list(trial.grounds)
+    if update_type.max_bases == 1:
+        sound = [ground.held(store) for ground in grounds]
+        grounds = [ground for ground in sound if ground]
+        if len(grounds) < len(sound):
+            return None
+    found = update_type.encode(new, [ground.numbers for ground in grounds])
+    if found is None or not _fits(found, new.data.size):
         return None
-    for part in found.parts:
-        plugins.serializer(part.serializer or "raw")
-    update = Update(
-        tuple(
-            replace(part, data=BytesSource(bytes(part.data.read(0, part.data.size))))
-            for part in found.parts
-        ),
-        found.params,
-    )
-    decoded = update_type.decode(update, old, buffer.dtype, new.size)
-    same = decoded.size == new.size and digest(decoded) == buffer.digest
-    return update if same else None
+    if found.uses is not None:
+        used = [grounds[number].held(store) for number in found.uses]
+        grounds = [ground for ground in used if ground]
+        if len(grounds) < len(used) or len(grounds) > update_type.max_bases:
+            return None
+    parts = tuple(replace(part, data=hold(part.data, store.packs)) for part in found.parts)
+    update = Update(parts, found.params)
+    nbytes = len(found.params) + sum(_guess(plugins, part) for part in parts)
+    if not _affordable(grounds, nbytes, new.data.size):
+        return None
+    old = [ground.numbers.data for ground in grounds]
+    decoded = update_type.decode(update, old, buffer.dtype, new.data.size)
+    if decoded.size != new.data.size or digest(decoded) != buffer.digest:
+        return None
+    payloads = {key: cost for ground in grounds for key, cost in ground.payloads.items()}
+    bases = tuple(ground.buffer for ground in grounds)
+    cost = sum(payloads.values())
+    return _Made(nbytes, Choice(trial.offer.name, update, bases, 1 + len(payloads), cost))
 
 
 def _fits(update: Update, nbytes: int) -> bool:
-    """Whether a pack can hold an update, and that pays for a buffer of ``nbytes`` bytes."""
+    """Whether a pack can hold an update, and that may pay for a buffer of ``nbytes`` bytes."""
     valid = all(
         part.dtype in BITS and part.data.size and not part.data.size * 8 % BITS[part.dtype]
         for part in update.parts
     )
     few = 0 < len(update.parts) <= MAX_PARTS and len(update.params) <= MAX_PARAMS
-    return valid and few and _nbytes(update) <= min(nbytes // 2, HELD)
+    return valid and few and sum(part.data.size for part in update.parts) <= 2 * nbytes
 
 
-def _numbers(data: Source, dtype: str) -> Numbers:
-    return Numbers(data, dtype, (data.size * 8 // BITS[dtype],))
+def _guess(plugins: Plugins, part: Part) -> int:
+    """About how many bytes a part is stored in; exactly, if it is short."""
+    serializer = plugins.serializer(part.serializer or PREFERRED)
+    data: Source = part.data
+    samples = [data.read(*window) for window in windows(data.size, part.dtype)]
+    return guess_of(samples, data.size, part.dtype, serializer)
 
 
-def _nbytes(update: Update) -> int:
-    return sum(part.data.size for part in update.parts) + len(update.params)
+def _what(offer: Offer) -> str:
+    return f"update type {offer.name}"
 
 
-def _ground(store: LocalStore, plugins: Plugins, base: BufferId) -> _Ground | None:
-    payload = _payload(store, base)
-    if payload and payload.depth >= MAX_DEPTH:  # stand on what the base stands on
-        base = payload.bases[0]
-        payload = _payload(store, base)
-    if payload is None or payload.depth >= MAX_DEPTH:
-        return None
-    old = _read_base(store, plugins, base)
-    return _Ground(base, old, payload) if old else None
-
-
-def _read_base(store: LocalStore, plugins: Plugins, base: BufferId) -> Source | None:
-    """A base if it is what it should be: what stood on damaged bytes would be lost with them."""
-    try:
-        old = Reader(store, plugins).open(base)
-        return old if old.size <= MAX_BYTES and digest(old) == base.digest else None
-    except (PackError, MissingPackError):
-        return None
-
-
-def _payload(store: LocalStore, buffer: BufferId) -> Payload | None:
-    """The payload from which a buffer is decoded with the fewest reads."""
-    locations = store.find([buffer]).get(buffer)
-    try:
-        return store.pack(locations[0].pack).payload(locations[0].payload) if locations else None
-    except (PackError, MissingPackError):
-        return None
+def _report(plugins: Plugins, offer: Offer, error: Exception) -> None:
+    plugins.failures.append(Failure(offer.plugin, _what(offer), error))

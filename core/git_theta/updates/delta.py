@@ -16,6 +16,7 @@ from git_theta.joined import Joined
 from git_theta.source import Source
 from git_theta.updates.interface import Numbers, Part, Update, UpdateType, check_parts
 from git_theta.updates.residual import Predict, Residual, Restored, read_words, word, word_name
+from git_theta.updates.sampling import guess_stored
 
 
 class Delta(UpdateType):
@@ -23,6 +24,14 @@ class Delta(UpdateType):
 
     name = "delta"
     max_bases = 1
+
+    def estimate(self, new: Numbers, bases: Sequence[Numbers]) -> int:
+        """What the differences take in a few windows."""
+        base, dtype = bases[0].data, new.dtype
+        common = _common(new.data.size, base.size, dtype)
+        residual = Residual(new.data.window(0, common), dtype, _predict(base, dtype))
+        rest = new.data.window(common, new.data.size - common)
+        return guess_stored(residual, word_name(dtype)) + guess_stored(rest, dtype)
 
     def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
         """Subtract the base; None where it has nothing in common."""

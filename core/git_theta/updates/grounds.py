@@ -1,0 +1,112 @@
+"""Buffers of the store that a new one may be told in terms of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from git_theta.digests import digest
+from git_theta.dtypes import BITS, count_bytes
+from git_theta.errors import MissingPackError, MissingPluginError, PackError
+from git_theta.plugins import Plugins
+from git_theta.source import Source
+from git_theta.storage.chain import chain
+from git_theta.storage.decode import Reader
+from git_theta.storage.local import LocalStore
+from git_theta.storage.payload import MAX_DEPTH, BufferId
+from git_theta.updates.hold import hold
+from git_theta.updates.interface import Numbers
+
+MAX_GROUNDS = 12
+"""Most buffers that one is compared with."""
+
+_UNREADABLE = (MissingPackError, MissingPluginError, PackError)
+
+
+class Candidate(NamedTuple):
+    """A buffer that another may resemble."""
+
+    buffer: BufferId
+    shape: tuple[int, ...] = ()
+    """Elements by dimension of the group that it was; (): not known."""
+
+
+class Bases(NamedTuple):
+    """What a buffer may resemble, the likeliest first."""
+
+    near: Sequence[Candidate] = ()
+    """What it was in the versions that git has at hand."""
+    far: Callable[[], Iterable[Candidate]] = tuple
+    """Where those do not help: others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A buffer that can be stood on."""
+
+    buffer: BufferId
+    numbers: Numbers
+    payloads: dict[tuple[str, int], int]
+    """Stored bytes of every payload that is read to decode it."""
+
+    @property
+    def cost(self) -> int:
+        """Stored bytes that are read to decode it."""
+        return sum(self.payloads.values())
+
+    def held(self, store: LocalStore) -> Ground | None:
+        """The same with its numbers decoded and verified; None when they are damaged.
+
+        What stood on damaged bytes would be lost with them.
+        """
+        try:
+            data = hold(self.numbers.data, store.packs)
+        except PackError:
+            return None
+        if digest(data) != self.buffer.digest:
+            return None
+        return Ground(self.buffer, self.numbers._replace(data=data), self.payloads)
+
+
+def find_grounds(
+    store: LocalStore,
+    plugins: Plugins,
+    new: BufferId,
+    candidates: Iterable[Candidate],
+    nbytes: int,
+) -> Iterator[Ground]:
+    """Those of the candidates that the store can decode, and what stands below the deep ones.
+
+    ``nbytes`` is the length of the buffer that shall stand on them.
+    """
+    reader = Reader(store, plugins)
+    waiting = list(candidates)
+    seen = {new}
+    while waiting:
+        candidate = waiting.pop(0)
+        buffer = candidate.buffer
+        if buffer in seen or buffer.dtype != new.dtype:
+            continue
+        seen.add(buffer)
+        try:
+            location = store.find([buffer])[buffer][0]
+            payloads = chain(store, location)
+            data = reader.open(buffer)
+        except (KeyError, *_UNREADABLE):
+            continue
+        ground = Ground(
+            buffer,
+            Numbers(data, buffer.dtype, _shape(candidate.shape, data, buffer.dtype)),
+            {key: payload.nbytes for key, payload in payloads.items()},
+        )
+        top = next(iter(payloads.values()))
+        if len(payloads) >= MAX_DEPTH or ground.cost > nbytes + nbytes // 4:
+            waiting[:0] = [Candidate(base, candidate.shape) for base in top.bases]
+        yield ground
+
+
+def _shape(shape: tuple[int, ...], data: Source, dtype: str) -> tuple[int, ...]:
+    if shape and count_bytes(dtype, shape) == data.size:
+        return shape
+    return (data.size * 8 // BITS[dtype],)
