@@ -32,6 +32,14 @@ def compress_numbers(data: bytes | memoryview) -> bytes:
     return frame
 
 
+def compress_sorted(data: bytes | memoryview) -> bytes:
+    """The same for bytes that change along the plane: what counts them anew every 16 KiB."""
+    if not hasattr(_local, "sorted"):
+        _local.sorted = _fast(window_log=14)  # the window bounds how much shares one Huffman code
+    frame: bytes = _local.sorted.compress(data)
+    return frame
+
+
 def compress_each(data: bytes | memoryview, step: int) -> Sequence[bytes | memoryview]:
     """A frame, as :func:`compress_numbers` makes it, for every ``step`` bytes."""
     compressor = _numbers()
@@ -46,12 +54,16 @@ def compress_each(data: bytes | memoryview, step: int) -> Sequence[bytes | memor
 
 def _numbers() -> Any:
     if not hasattr(_local, "numbers"):
-        _local.numbers = zstandard.ZstdCompressor(
-            compression_params=zstandard.ZstdCompressionParameters(
-                strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=6, window_log=18
-            )
-        )
+        _local.numbers = _fast(window_log=18)
     return _local.numbers
+
+
+def _fast(*, window_log: int) -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters(
+            strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=6, window_log=window_log
+        )
+    )
 
 
 def compress_against(data: bytes, dictionary: bytes) -> bytes:

@@ -20,6 +20,7 @@ from git_theta.serializers.interface import Serializer
 from git_theta.zstd_frame import (
     compress_each,
     compress_numbers,
+    compress_sorted,
     compress_text,
     decompress,
     decompress_each,
@@ -30,6 +31,8 @@ PLANE_BYTES = 2**20
 
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _COMPRESSED = 1 << 31
+_COMPRESS = {"U8": compress_text, **dict.fromkeys(("U16", "U32", "U64"), compress_sorted)}
+"""Unsigned integers are mostly residuals, which are sorted."""
 _WORTH = 0.99  # a plane that shrinks by less is kept raw: it is read faster
 
 
@@ -45,7 +48,7 @@ class Planes(Serializer):
     def encode(self, block: bytes | memoryview, dtype: str) -> bytes:
         """Split a block into planes and compress those that shrink."""
         width = scalar_bytes(dtype)
-        compress = compress_text if dtype == "U8" else compress_numbers
+        compress = _COMPRESS.get(dtype, compress_numbers)
         header, planes = [], []
         for plane in _split(block, dtype, width):
             packed = compress(plane)

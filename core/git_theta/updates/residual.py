@@ -3,6 +3,11 @@
 A prediction is the bits of numbers, as unsigned integers. The residual is ``new - predicted``
 modulo 2^w, in zigzag order (0, -1, 1, -2, ...): floats that lie near each other have bits that lie
 near each other, so what is left is small, and any bits at all, NaNs too, come back exactly.
+
+The same step is many units in the last place of a small number and few of a large one. So each
+block of a residual is sorted by the exponents of the prediction, which both sides know: what lies
+together then is alike, and compresses better (BF16, small steps: 0.033 of the numbers' bytes
+instead of 0.077).
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from git_theta.dtypes import scalar_bytes
+from git_theta.dtypes import BITS, SCALAR, scalar_bytes
 from git_theta.errors import PackError
 from git_theta.source import Source
 
@@ -22,8 +27,10 @@ Bits = NDArray[Any]
 Predict = Callable[[int, int], Bits]
 """The predicted bits of ``count`` scalars from number ``first``: ``predict(first, count)``."""
 
-STEP = 2**16
-"""Scalars that are worked on at once, few enough to stay in the processor's cache."""
+BLOCK = 2**18
+"""Scalars that are sorted together."""
+_EXPONENT = {"F64": (52, 0x7FF), "F32": (23, 0xFF), "BF16": (7, 0xFF), "F16": (7, 0xFF)}
+_EXPONENT |= {name: (0, 0x7F) for name in BITS if name.startswith("F8_")}
 
 
 def word(dtype: str) -> np.dtype[Any]:
@@ -42,12 +49,24 @@ def read_words(data: Source, first: int, count: int, words: np.dtype[Any]) -> Bi
     return np.frombuffer(data.read(first * width, count * width), words)
 
 
-class _ByScalars(Source):
-    """A source that computes whole scalars, a step at a time."""
+def _order(predicted: Bits, dtype: str) -> NDArray[np.intp] | None:
+    """The order in which a block of a residual is stored; None: as it is."""
+    found = _EXPONENT.get(SCALAR.get(dtype, dtype))
+    if found is None:
+        return None
+    shift, mask = found
+    keys = (predicted >> shift) & mask
+    return np.argsort(keys.astype(np.uint8 if mask < 256 else np.uint16), kind="stable")
 
-    def __init__(self, count: int, words: np.dtype[Any], predict: Predict) -> None:
-        self.size = count * words.itemsize
-        self._words, self._predict = words, predict
+
+class _ByScalars(Source):
+    """A source that computes scalars, some at a time."""
+
+    def __init__(self, nbytes: int, dtype: str, predict: Predict) -> None:
+        self.size, self._dtype, self._predict = nbytes, dtype, predict
+        self._words = word(dtype)
+        if nbytes % self._words.itemsize:
+            raise PackError(f"Expected whole numbers of {dtype}, found {nbytes} bytes of them")
 
     def _compute(self, first: int, count: int, out: Bits) -> None:
         """Fill ``out`` with the scalars from ``first``."""
@@ -62,27 +81,47 @@ class _ByScalars(Source):
         return out.data.cast("B")[at : at + nbytes]
 
 
-class Residual(_ByScalars):
+class _ByBlocks(_ByScalars):
+    """One that computes whole blocks."""
+
+    def _compute_block(self, first: int, out: Bits) -> None:
+        """Fill ``out`` with the block from ``first``."""
+        raise NotImplementedError
+
+    def _compute(self, first: int, count: int, out: Bits) -> None:
+        total, end = self.size // self._words.itemsize, first + count
+        for start in range(first // BLOCK * BLOCK, end, BLOCK):
+            stop = min(start + BLOCK, total)
+            if first <= start and stop <= end:
+                self._compute_block(start, out[start - first : stop - first])
+                continue
+            block = np.empty(stop - start, self._words)
+            self._compute_block(start, block)
+            low, high = max(first, start), min(end, stop)
+            out[low - first : high - first] = block[low - start : high - start]
+
+
+class Residual(_ByBlocks):
     """What a prediction misses of numbers."""
 
     def __init__(self, new: Source, dtype: str, predict: Predict) -> None:
-        words = word(dtype)
-        super().__init__(new.size // words.itemsize, words, predict)
+        super().__init__(new.size, dtype, predict)
         self._new = new
 
-    def _compute(self, first: int, count: int, out: Bits) -> None:
-        new = read_words(self._new, first, count, self._words)
-        predicted = self._predict(first, count)
-        signed = self._words.str.replace("u", "i")
-        for at in range(0, count, STEP):
-            here = slice(at, at + STEP)
-            difference = new[here] - predicted[here]
-            sign = difference.view(signed) >> (8 * self._words.itemsize - 1)
-            np.left_shift(difference, 1, out=out[here])
-            out[here] ^= sign.view(self._words)
+    def _compute_block(self, first: int, out: Bits) -> None:
+        predicted = self._predict(first, len(out))
+        difference = read_words(self._new, first, len(out), self._words) - predicted
+        sign = difference.view(self._words.str.replace("u", "i")) >> (8 * self._words.itemsize - 1)
+        difference <<= 1
+        difference ^= sign.view(self._words)
+        order = _order(predicted, self._dtype)
+        if order is None:
+            out[:] = difference
+        else:
+            np.take(difference, order, out=out, mode="clip")
 
 
-class Restored(_ByScalars):
+class Restored(_ByBlocks):
     """Numbers, from a prediction and what it misses.
 
     Raises
@@ -92,31 +131,29 @@ class Restored(_ByScalars):
     """
 
     def __init__(self, residual: Source, dtype: str, nbytes: int, predict: Predict) -> None:
-        words = word(dtype)
-        if residual.size != nbytes or nbytes % words.itemsize:
+        if residual.size != nbytes:
             raise PackError(f"Expected a residual of {nbytes} bytes, found {residual.size}")
-        super().__init__(nbytes // words.itemsize, words, predict)
+        super().__init__(nbytes, dtype, predict)
         self._residual = residual
 
-    def _compute(self, first: int, count: int, out: Bits) -> None:
-        zigzag = read_words(self._residual, first, count, self._words)
-        predicted = self._predict(first, count)
-        one = self._words.type(1)
-        for at in range(0, count, STEP):
-            here = slice(at, at + STEP)
-            np.right_shift(zigzag[here], one, out=out[here])
-            out[here] ^= -(zigzag[here] & one)
-            out[here] += predicted[here]
+    def _compute_block(self, first: int, out: Bits) -> None:
+        predicted = self._predict(first, len(out))
+        zigzag = read_words(self._residual, first, len(out), self._words)
+        difference = zigzag >> self._words.type(1)
+        difference ^= -(zigzag & self._words.type(1))
+        order = _order(predicted, self._dtype)
+        if order is None:
+            out[:] = difference
+        else:
+            out[order] = difference
+        out += predicted
 
 
 class Predicted(_ByScalars):
     """Numbers of which the prediction misses nothing."""
 
     def __init__(self, dtype: str, nbytes: int, predict: Predict) -> None:
-        words = word(dtype)
-        if nbytes % words.itemsize:
-            raise PackError(f"Expected whole numbers of {dtype}, found {nbytes} bytes of them")
-        super().__init__(nbytes // words.itemsize, words, predict)
+        super().__init__(nbytes, dtype, predict)
 
     def _compute(self, first: int, count: int, out: Bits) -> None:
         out[:] = self._predict(first, count)
