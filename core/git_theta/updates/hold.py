@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+import os
+import weakref
 
 import numpy as np
 
@@ -39,10 +40,11 @@ class _InFile(FileSource):
 
     def __init__(self, source: Source, folder: PackFolder) -> None:
         path = folder.new_file()
-        self._file: BinaryIO = path.open("w+b", buffering=0)
+        fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        weakref.finalize(self, os.close, fd)
         path.unlink()
         for block in source.blocks(4 * STEP):
             view = memoryview(block)
             while view:
-                view = view[self._file.write(view) :]
-        super().__init__(self._file.fileno())
+                view = view[os.write(fd, view) :]
+        super().__init__(fd)
