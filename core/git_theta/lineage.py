@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
+from threading import Lock
 
 from git_theta.errors import MetadataError
 from git_theta.metadata import Group, Metadata, parse
@@ -71,6 +72,7 @@ class Lineage:
         self, near: Sequence[bytes], far: Callable[[], Iterable[bytes]], names: Collection[str]
     ) -> None:
         self._near_texts, self._far_texts, self._names = near, far, names
+        self._lock = Lock()  # git is asked in one thread at a time
 
     @cached_property
     def _near(self) -> list[_Version]:
@@ -83,7 +85,13 @@ class Lineage:
     def bases(self, group: Group) -> Bases:
         """What a group may resemble."""
         near = list(_candidates(self._near, group, self._names))
-        return Bases(near, lambda: _candidates(self._far, group, self._names))
+
+        def far() -> Iterator[Candidate]:
+            with self._lock:
+                versions = self._far
+            return _candidates(versions, group, self._names)
+
+        return Bases(near, far)
 
 
 def _versions(texts: Iterable[bytes]) -> Iterator[_Version]:

@@ -96,7 +96,7 @@ def choose(
         return Choice("dense", dense)
     floor = _guess(plugins, Part(new.dtype, new.data))
     trials = list(_trials(plugins, offers, new, grounds))
-    if min((trial.guess for trial in trials), default=floor) > FAR * floor:
+    if min((trial.guess for trial in trials if trial.guess), default=floor) > FAR * floor:
         near = {ground.buffer for ground in grounds}
         far = _grounds(store, plugins, buffer, bases.far(), new)
         grounds += [ground for ground in far if ground.buffer not in near]
