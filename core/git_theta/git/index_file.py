@@ -54,14 +54,14 @@ def mark_unchanged(top: Path, files: Mapping[str, os.stat_result]) -> None:
         return
     try:
         with os.fdopen(fd, "wb") as out:
-            now = os.fstat(fd).st_mtime_ns // 10**9  # by the clock that also dates the files
+            now = _written(fd)
             certain = {
                 os.fsencode(name): stat
                 for name, stat in files.items()
                 if stat.st_mtime_ns // 10**9 < now and _is_still(top / name, stat)
             }
             with path.open("rb") as old:
-                written = os.fstat(old.fileno()).st_mtime_ns // 10**9
+                written = _written(old.fileno())
                 doubtful = {os.fsencode(name) for name in files} - certain.keys()
                 out.write(with_stats(old.read(), certain, written, doubtful))
         lock.replace(path)
@@ -71,6 +71,11 @@ def mark_unchanged(top: Path, files: Mapping[str, os.stat_result]) -> None:
         with contextlib.suppress(FileNotFoundError):
             lock.unlink()
         raise
+
+
+def _written(fd: int) -> int:
+    """When a file was written in whole seconds, by the clock that also dates all others."""
+    return os.fstat(fd).st_mtime_ns // 10**9
 
 
 def _is_still(file: Path, stat: os.stat_result) -> bool:
