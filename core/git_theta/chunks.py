@@ -81,17 +81,40 @@ def _cut_once(data: Source) -> Iterator[Chunk]:
         start += at
 
 
-def read_entries(entries: Source, path: str) -> Iterator[tuple[BufferId, int]]:
+def count_entries(entries: Source, path: str) -> int:
+    """How many chunks a list names.
+
+    Raises
+    ------
+    MetadataError
+        When its length is not that of a list of chunks.
+    """
+    if entries.size % _ENTRY.size or entries.size > MAX_LIST:
+        raise MetadataError(f"{path}: a list of chunks has {entries.size} bytes")
+    return entries.size // _ENTRY.size
+
+
+def read_entries(
+    entries: Source, path: str, first: int = 0, count: int | None = None
+) -> Iterator[tuple[BufferId, int]]:
     """The chunks that a list names, each with its length in bytes.
+
+    Parameters
+    ----------
+    entries, path
+        The list, and the file that it belongs to.
+    first, count
+        From which chunk on, and at most how many; all without them.
 
     Raises
     ------
     MetadataError
         When it is not a list of chunks.
     """
-    if entries.size % _ENTRY.size or entries.size > MAX_LIST:
-        raise MetadataError(f"{path}: a list of chunks has {entries.size} bytes")
-    for block in entries.blocks(_ENTRY.size * 2**14):
+    rest = count_entries(entries, path) - first
+    count = rest if count is None else min(count, rest)
+    part = entries.window(first * _ENTRY.size, count * _ENTRY.size)
+    for block in part.blocks(_ENTRY.size * 2**14):
         for value, nbytes in _ENTRY.iter_unpack(block):
             if not 0 < nbytes <= LARGEST:
                 raise MetadataError(f"{path}: a list names a chunk of {nbytes} bytes")
