@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
 from git_theta import __version__, hookspecs
+from git_theta.discovery import entry_points
 from git_theta.errors import MissingPluginError, PluginError
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ HOOKS: dict[str, str] = {
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
+class Plugin(NamedTuple):
     """A plugin that was found, loaded or not."""
 
     name: str
@@ -64,8 +63,7 @@ class Plugin:
     """Version of the distribution."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """One thing that a plugin offers."""
 
     hook: str
@@ -78,8 +76,7 @@ class Offer:
     """Who offers it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A plugin that could not be loaded, or a hook of it that failed."""
 
     plugin: Plugin
@@ -205,12 +202,8 @@ class Plugins:
             return
         self._discovered = True
         self._offers.clear()
-        from importlib.metadata import entry_points
-
-        found = entry_points(group=hookspecs.PROJECT)
-        for entry in sorted(found, key=lambda e: (e.dist.name if e.dist else "", e.name)):
-            dist = entry.dist
-            plugin = Plugin(entry.name, dist.name if dist else "?", dist.version if dist else "?")
+        for entry in entry_points(hookspecs.PROJECT):
+            plugin = Plugin(entry.name, entry.distribution, entry.version)
             try:
                 self.register(entry.load(), plugin)
             except (Exception, SystemExit) as error:  # a broken plugin must not stop the host

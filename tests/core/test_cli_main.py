@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import signal
@@ -40,7 +39,7 @@ def command(monkeypatch):
 def no_plugins(monkeypatch):
     """A process in which neither builtins nor plugins are installed."""
     monkeypatch.setattr(plugins, "BUILTINS", ())
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [])
     monkeypatch.delenv("GIT_THETA_STRICT_PLUGINS", raising=False)
     plugins.installed.cache_clear()
     yield

@@ -37,6 +37,7 @@ _PIPE_BYTES = 2**20
 
 def run() -> NoReturn:
     """Run the filter as a program; git waits for its end, so nothing is torn down."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy: threads that spin until asked
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()

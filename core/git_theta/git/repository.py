@@ -56,8 +56,7 @@ class Repository:
     @cached_property
     def folder(self) -> Path:
         """git's folder that all work trees share, absolute."""
-        found = run.text("rev-parse", "--git-common-dir")
-        return Path(found).resolve()
+        return _plain_folder() or Path(run.text("rev-parse", "--git-common-dir")).resolve()
 
     @cached_property
     def store(self) -> LocalStore:
@@ -131,6 +130,20 @@ class Repository:
         process.stdin.write(os.fsencode(name) + b"\n")
         process.stdin.flush()
         return process.stdout
+
+
+def _plain_folder() -> Path | None:
+    """git's folder where anyone can tell: at the top of the only work tree, as in most filters.
+
+    Everything else (a variable that names it, a subfolder, another work tree) is git's to say.
+    """
+    folder = Path(".git")
+    named = any(name in os.environ for name in ("GIT_DIR", "GIT_COMMON_DIR"))
+    if named or not (folder / "HEAD").is_file() or (folder / "commondir").exists():
+        return None
+    if not ((folder / "objects").is_dir() and (folder / "refs").is_dir()):
+        return None
+    return folder.resolve()
 
 
 def _may_be_metadata(found: tuple[str, str, int]) -> bool:
