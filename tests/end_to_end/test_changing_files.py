@@ -9,11 +9,20 @@ import pytest
 from git_theta.clean import clean
 from git_theta.digests import digest
 from git_theta.errors import FileChangedError
-from git_theta.git.received import IN_MEMORY, open_file, receive
+from git_theta.git import received as received_module
+from git_theta.git.received import open_file, receive
 from git_theta.plugins import installed
 from git_theta.source import BytesSource
 from git_theta.storage.local import LocalStore
 from git_theta.storage.verify import verify_packs
+
+IN_MEMORY = 8 * 2**20
+
+
+@pytest.fixture(autouse=True)
+def little_memory(monkeypatch):
+    """So that files need not be long to be longer than what is kept in memory."""
+    monkeypatch.setattr(received_module, "IN_MEMORY", IN_MEMORY)
 
 
 class Changing(BytesSource):
@@ -71,6 +80,15 @@ def test_a_file_that_becomes_shorter_while_it_streams_is_refused(tmp_path):
     with pytest.raises(FileChangedError, match=r"Run git add again"):
         receive(stream(), str(file), tmp_path / "tmp")
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_what_is_kept_in_memory_needs_no_file(tmp_path):
+    data = os.urandom(IN_MEMORY)
+    with receive(chunks(data), str(tmp_path / "nowhere.pt"), tmp_path / "tmp") as received:
+        assert received.source.read(0, len(data)) == data
+        assert received.digest == digest(BytesSource(data))
+        received.check_unchanged("m.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("there", ["nothing", "another file", "a folder", "the beginning"])

@@ -128,7 +128,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tracked, model, command)
 
 
 def test_a_stream_that_cannot_be_kept_aside_is_a_clear_error(tracked, model, tmp_path):
-    (tmp_path / "given").write_bytes(model(1, rows=20_000))
+    (tmp_path / "given").write_bytes(model(1, rows=50_000))
     command = f"ulimit -f 1024; git hash-object -w --path m.pt --stdin < '{tmp_path}/given'"
     said = tracked.refused("bash", "-c", command)
     assert "Cannot keep m.pt aside" in said

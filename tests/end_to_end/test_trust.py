@@ -49,6 +49,7 @@ def test_a_write_through_a_mapping_is_noticed(tmp_path, monkeypatch, tracked, mo
     data = model(rows=8000)
     file = tracked.write("m.pt", data)
     monkeypatch.chdir(tracked.path)
+    monkeypatch.setattr("git_theta.git.received.IN_MEMORY", 2**20)  # what is held cannot change
     with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
         mapped[-1] ^= 1  # the page is writable from now on: what follows leaves no trace in time
         if streamed:

@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import blake3
 
 from git_theta.errors import CheckpointError, FileChangedError, StoreError
 from git_theta.source import BytesSource, FileSource, Source
 
-IN_MEMORY = 8 * 2**20
-"""Longest stream that is kept in memory."""
+IN_MEMORY = 64 * 2**20
+"""Longest stream to clean that is kept in memory: its file is not compared, read and checked."""
 
 _STEP = 2**20
+_BLOCK = 8 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What a file's inode said when reading began."""
 
     values: tuple[int, ...]
@@ -96,18 +94,26 @@ def receive(stream: Iterable[memoryview], path: str, temporary: Path) -> Receive
 
 def _drain(stream: Iterable[memoryview], spool: _Spool) -> Received:
     hasher = blake3.blake3()
-    window = bytearray()
+    window, hashed = bytearray(), 0
+    limit = spool.in_memory()
     for packet in stream:
         window += packet
-        if len(window) >= (_STEP if spool.used else IN_MEMORY):
-            hasher.update(window)
-            spool.add(window)
-            window = bytearray()
-    hasher.update(window)
+        if len(window) - hashed >= _STEP:  # while git reads on
+            _hash_from(hasher, window, hashed)
+            hashed = len(window)
+            if spool.used or hashed > limit:
+                spool.add(window)
+                window, hashed = bytearray(), 0
+    _hash_from(hasher, window, hashed)
     if not spool.used:
         return Received(BytesSource(window), hasher.digest())
     spool.add(window)
     return spool.finish(hasher.digest())
+
+
+def _hash_from(hasher: blake3.blake3, window: bytearray, start: int) -> None:
+    with memoryview(window) as view, view[start:] as rest:
+        hasher.update(rest)
 
 
 def open_file(
@@ -141,11 +147,13 @@ def pass_through(
     StoreError
         When what is too long for memory cannot be kept aside.
     """
+    import tempfile  # seldom needed, and git waits for what is imported
+
     try:
         with ExitStack() as stack:
             kept: IO[bytes] | None = None
             for packet in rest:
-                if kept is None and len(head) + len(packet) > IN_MEMORY:
+                if kept is None and len(head) + len(packet) > _BLOCK:
                     temporary.mkdir(parents=True, exist_ok=True)
                     kept = stack.enter_context(tempfile.TemporaryFile(dir=temporary))
                 if kept is None:
@@ -178,6 +186,14 @@ class _Spool:
         self._nbytes = 0
         self._copied = False
 
+    def in_memory(self) -> int:
+        """Bytes to keep in memory at first: few where the file that lies there is longer."""
+        try:
+            long = os.stat(self._path).st_size > IN_MEMORY
+        except OSError:
+            long = False
+        return min(_BLOCK, IN_MEMORY) if long else IN_MEMORY
+
     def close(self) -> None:
         """Close the file, unless :meth:`finish` gave it away."""
         if self._fd >= 0:
@@ -187,6 +203,13 @@ class _Spool:
         if not self.used:
             self.used = True
             self._open()
+        if len(data) > 2 * _STEP:  # all that was kept in memory until now
+            for at in range(0, len(data), _BLOCK):
+                self._add(data[at : at + _BLOCK])
+        else:
+            self._add(data)
+
+    def _add(self, data: bytearray) -> None:
         if not self._copied and os.pread(self._fd, len(data), self._nbytes) != data:
             self._copy()
         if self._copied:
@@ -217,6 +240,8 @@ class _Spool:
 
     def _copy(self) -> None:
         """Go on in a temporary file, which begins with what agreed so far."""
+        import tempfile
+
         self._temporary.mkdir(parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(prefix="stream-", dir=self._temporary)
         os.unlink(name)
@@ -245,7 +270,7 @@ def _check(source: Source, digest: bytes, path: str) -> None:
 def _digest(source: Source, advance: Callable[[int], None] = lambda _: None) -> bytes:
     """BLAKE3 of a source, on all cores: blocks are long enough to share out."""
     hasher = blake3.blake3(max_threads=blake3.blake3.AUTO)
-    for block in source.blocks(IN_MEMORY):
+    for block in source.blocks(_BLOCK):
         hasher.update(block)
         advance(len(block))
     return hasher.digest()
