@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from git_theta.bundles import gather
 from git_theta.checkpoint import Layout
 from git_theta.chunks import Chunk, cut
 from git_theta.describe import Description, describe, skeleton_source
 from git_theta.digests import digest_runs, digest_tensors, whole_runs
-from git_theta.errors import LimitExceeded, MissingPackError, PackError
+from git_theta.errors import LimitExceeded, MissingPackError, PackError, ThetaError
 from git_theta.formats.detect import UNKNOWN, Detected, detect
-from git_theta.lineage import Lineage
+from git_theta.lineage import Lineage, Role, parts
 from git_theta.metadata import (
     MAX_BYTES,
-    Group,
     Head,
     Metadata,
     PackHint,
@@ -28,13 +28,14 @@ from git_theta.metadata import (
     print_metadata,
 )
 from git_theta.plugins import KERNEL, Plugins
+from git_theta.skeleton import Origin, read_skeleton
 from git_theta.source import Source
 from git_theta.storage.chain import chain
 from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId, Payload
-from git_theta.table import Run, cut_runs
+from git_theta.table import Run, Table, cut_runs, read_table
 from git_theta.updates.grounds import Bases, Candidate
 
 
@@ -96,7 +97,8 @@ def clean(
         described = describe(detected.layout, runs, first, whole, run_digests, tensor_digests)
         skeleton, chunks = cut(skeleton_source(file, described.table, runs))
         places = _places(store, [c.identity for c in chunks] + [b for _, b, _ in described.stored])
-        lineage = Lineage(versions, older, {group.name for group in described.groups})
+        names = {group.name for group in described.groups}
+        lineage = Lineage(versions, older, names, partial(_read_table, store, plugins, path))
         bases = _base(previous, skeleton)
         wanted = _wanted(file, described, runs, chunks, bases, lineage, places)
         if write:
@@ -172,22 +174,41 @@ def _wanted(
             seen.add(identity)
             yield Wanted(((identity, chunk.data.size),), chunk.data, bases)
 
-    owners: dict[BufferId, Group] = {}
+    roles: dict[BufferId, Role] = {}
+    groups, viewed = described.groups, parts(described.table, described.groups)
+    by_name = {group.name: group for group in groups} if viewed else {}
 
     def missing() -> Iterator[tuple[BufferId, Run]]:
         for item, identity, number in described.stored:
             if identity not in seen and runs[number].nbytes:
                 seen.add(identity)
-                if item <= len(described.groups):
-                    owners[identity] = described.groups[item - 1]
+                if item <= len(groups):
+                    roles[identity] = Role(groups[item - 1])
+                elif number in viewed:
+                    name, part = viewed[number]
+                    roles[identity] = Role(by_name[name], part)
                 yield identity, runs[number]
 
     for one in gather(file, missing()):
-        group = None if one.block else owners.get(one.buffers[0][0])
-        if group is None:
-            yield one
-        else:
-            yield one._replace(bases=lineage.bases(group), shape=group.shape)
+        role = None if one.block else roles.get(one.buffers[0][0])
+        yield _related(one, role, lineage) if role else one
+
+
+def _related(wanted: Wanted, role: Role, lineage: Lineage) -> Wanted:
+    """The same with what it may resemble, and its shape where it is some rows of a group."""
+    group, size = role.group, wanted.data.size
+    row = group.nbytes // group.shape[0] if group.shape and group.nbytes else 0
+    rows = bool(row) and wanted.buffers[0][0].dtype == group.dtype and size % row == 0
+    shape = (size // row, *group.shape[1:]) if rows else None
+    return wanted._replace(bases=lineage.bases(role), shape=shape)
+
+
+def _read_table(store: LocalStore, plugins: Plugins, path: str, metadata: Metadata) -> Table | None:
+    try:
+        skeleton = read_skeleton(Origin(metadata, path, store, plugins))
+        return read_table(skeleton, metadata, path)[0]
+    except ThetaError:  # lost or damaged: nothing to compare with
+        return None
 
 
 def _places(store: LocalStore, buffers: Sequence[BufferId]) -> dict[BufferId, Location]:

@@ -10,24 +10,56 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
 from threading import Lock
+from typing import NamedTuple
 
 from git_theta.errors import MetadataError
+from git_theta.items import item_identity
 from git_theta.metadata import Group, Metadata, parse
 from git_theta.storage.payload import BufferId
+from git_theta.table import Table
 from git_theta.updates.grounds import Bases, Candidate
 
 MAX_RENAMED = 2
 """Most groups of another name that one group is compared with, in each version."""
 
 
+class Role(NamedTuple):
+    """What a run is in its file."""
+
+    group: Group
+    part: int | None = None
+    """None: it is all of the group. Otherwise which run it is of the buffer that the group, a view
+    or longer than a run may be, lies in."""
+
+
 class _Version:
     """The groups of one version, by name and by what they may be called now."""
 
-    def __init__(self, metadata: Metadata) -> None:
+    def __init__(self, metadata: Metadata, read_table: Callable[[Metadata], Table | None]) -> None:
+        self._metadata, self._read_table = metadata, read_table
         self._by_name = {group.name: group for group in metadata.groups}
         self._gone: dict[tuple[str, tuple[int, ...]], list[Group]] | None = None
 
-    def like(self, group: Group, names: Collection[str]) -> Iterator[Group]:
+    def candidates(self, role: Role, names: Collection[str]) -> Iterator[Candidate]:
+        """The buffers that had a role here."""
+        for old in self._like(role.group, names):
+            if role.part is None:
+                yield Candidate(BufferId(old.dtype, old.digest), old.shape)
+            elif (old.name, role.part) in self._parts:
+                yield Candidate(self._parts[old.name, role.part])
+
+    @cached_property
+    def _parts(self) -> dict[tuple[str, int], BufferId]:
+        """Buffers that are no group's whole value, by the groups that look at them."""
+        table = self._read_table(self._metadata)
+        if table is None:
+            return {}
+        return {
+            (group, part): item_identity(self._metadata, table.items[run])[0]
+            for run, (group, part) in parts(table, self._metadata.groups).items()
+        }
+
+    def _like(self, group: Group, names: Collection[str]) -> Iterator[Group]:
         """The group of the same name, else those that may have been renamed to it."""
         same = self._by_name.get(group.name)
         if same is not None:
@@ -49,6 +81,15 @@ class _Version:
         return gone
 
 
+def parts(table: Table, groups: Sequence[Group]) -> dict[int, tuple[str, int]]:
+    """For runs that views look at: the first such group, and which of its runs each is."""
+    found: dict[int, tuple[str, int]] = {}
+    for view in table.views:
+        for part in range(view.runs):
+            found.setdefault(view.run + part, (groups[view.group - 1].name, part))
+    return found
+
+
 def _common_end(one: str, other: str) -> int:
     """How many characters two names have in common at their ends."""
     pairs = zip(reversed(one), reversed(other), strict=False)
@@ -66,45 +107,45 @@ class Lineage:
         Gives more metadata, which takes time to find: the path's history, other files.
     names
         Names of all groups of the new file.
+    read_table
+        Reads the table of a version; None where that cannot be done.
     """
 
     def __init__(
-        self, near: Sequence[bytes], far: Callable[[], Iterable[bytes]], names: Collection[str]
+        self,
+        near: Iterable[bytes],
+        far: Callable[[], Iterable[bytes]],
+        names: Collection[str],
+        read_table: Callable[[Metadata], Table | None] = lambda _: None,
     ) -> None:
-        self._near_texts, self._far_texts, self._names = near, far, names
+        self._near_texts, self._far_texts = dict.fromkeys(near), far
+        self._names, self._read_table = names, read_table
         self._lock = Lock()  # git is asked in one thread at a time
 
     @cached_property
     def _near(self) -> list[_Version]:
-        return list(_versions(self._near_texts))
+        return list(self._versions(self._near_texts))
 
     @cached_property
     def _far(self) -> list[_Version]:
-        return list(_versions(text for text in self._far_texts() if text not in self._near_texts))
+        older = (text for text in self._far_texts() if text not in self._near_texts)
+        return list(self._versions(dict.fromkeys(older)))
 
-    def bases(self, group: Group) -> Bases:
-        """What a group may resemble."""
-        near = list(_candidates(self._near, group, self._names))
+    def _versions(self, texts: Iterable[bytes]) -> Iterator[_Version]:
+        for text in texts:
+            try:
+                yield _Version(parse(text), self._read_table)
+            except MetadataError:  # damaged, or of a later version: nothing to compare with
+                continue
+
+    def bases(self, role: Role) -> Bases:
+        """What a run of this role may resemble."""
+        near = [base for version in self._near for base in version.candidates(role, self._names)]
 
         def far() -> Iterator[Candidate]:
             with self._lock:
                 versions = self._far
-            return _candidates(versions, group, self._names)
+            for version in versions:
+                yield from version.candidates(role, self._names)
 
         return Bases(near, far)
-
-
-def _versions(texts: Iterable[bytes]) -> Iterator[_Version]:
-    for text in dict.fromkeys(texts):
-        try:
-            yield _Version(parse(text))
-        except MetadataError:  # damaged, or of a later version: nothing to compare with
-            continue
-
-
-def _candidates(
-    versions: Iterable[_Version], group: Group, names: Collection[str]
-) -> Iterator[Candidate]:
-    for version in versions:
-        for old in version.like(group, names):
-            yield Candidate(BufferId(old.dtype, old.digest), old.shape)

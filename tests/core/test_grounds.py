@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from synthetic import clean_file, rebuild_file, synthetic_file
 
+from git_theta import table as table_module
 from git_theta.digests import digest
 from git_theta.plugins import Plugins
 from git_theta.source import BytesSource, FileSource
@@ -100,6 +101,31 @@ def test_a_base_that_is_gone_is_passed_over(tmp_path: Path) -> None:
         text = clean_file(file_of(first), store)
     with LocalStore(tmp_path / "store") as store:
         again = clean_file(file_of(second), store, previous=text)
+        assert rebuild_file(again, store) == file_of(second)
+
+
+def test_a_buffer_that_is_no_groups_whole_value_stands_on_what_it_was(tmp_path: Path) -> None:
+    """Two views look at one buffer, as where training keeps all parameters in a flat one."""
+    first, second = steps(2, 1e-6)
+    views = [("b", "F32", [100, 200], 0, 0, [1, 100]), ("a", "F32", [50], 0, 100, None)]
+    files = [synthetic_file([("F32", b"", False, m.tobytes())], views) for m in (first, second)]
+    with LocalStore(tmp_path) as store:
+        text = clean_file(files[0], store)
+        again = clean_file(files[1], store, previous=text)
+        assert store.find([identity(second)])[identity(second)][0].depth == 2
+        assert [rebuild_file(made, store) for made in (text, again)] == files
+
+
+def test_the_parts_of_a_long_buffer_stand_on_what_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "RUN_BYTES", 40_000)
+    first, second = steps(2, 1e-6)
+    with LocalStore(tmp_path) as store:
+        text = clean_file(file_of(first), store)
+        again = clean_file(file_of(second), store, previous=text)
+        runs = [identity(second[:100]), identity(second[100:])]
+        assert [store.find([run])[run][0].depth for run in runs] == [2, 2]
         assert rebuild_file(again, store) == file_of(second)
 
 

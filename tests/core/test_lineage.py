@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from git_theta.lineage import Lineage
+from git_theta.lineage import Lineage, Role
 from git_theta.metadata import Group, Metadata, Skeleton, print_metadata
 from git_theta.storage.payload import BufferId
 
@@ -27,11 +27,11 @@ def text(*groups: Group) -> bytes:
 
 
 def near(lineage: Lineage, new: Group) -> list[BufferId]:
-    return [candidate.buffer for candidate in lineage.bases(new).near]
+    return [candidate.buffer for candidate in lineage.bases(Role(new)).near]
 
 
 def far(lineage: Lineage, new: Group) -> list[BufferId]:
-    return [candidate.buffer for candidate in lineage.bases(new).far()]
+    return [candidate.buffer for candidate in lineage.bases(Role(new)).far()]
 
 
 def identity(old: Group) -> BufferId:
@@ -42,7 +42,7 @@ def test_a_group_is_compared_with_those_of_its_name_in_order_of_the_versions() -
     new, last, before = group("a", 9), group("a", 1), group("a", 2)
     lineage = Lineage([text(last), text(before, group("b", 3))], tuple, {"a"})
     assert near(lineage, new) == [identity(last), identity(before)]
-    assert lineage.bases(new).near[0].shape == (2, 3)
+    assert lineage.bases(Role(new)).near[0].shape == (2, 3)
 
 
 def test_another_dtype_under_the_name_is_nothing_to_compare_with() -> None:
