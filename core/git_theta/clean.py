@@ -14,6 +14,7 @@ from git_theta.bundles import gather
 from git_theta.checkpoint import Layout
 from git_theta.chunks import Chunk, cut
 from git_theta.describe import Description, describe, skeleton_source
+from git_theta.digested import Digested
 from git_theta.digests import digest_runs, digest_tensors, whole_runs
 from git_theta.errors import LimitExceeded, MissingPackError, PackError, ThetaError
 from git_theta.formats.detect import UNKNOWN, Detected, detect
@@ -91,7 +92,7 @@ def clean(
 
     def clean_as(detected: Detected) -> Cleaned:
         runs, first = cut_runs(detected.layout)
-        run_digests = digest_runs(file, runs, advance)
+        run_digests, digested = digest_runs(file, runs, advance)
         whole = whole_runs(detected.layout, runs, first)
         tensor_digests = digest_tensors(file, detected.layout, whole, run_digests)
         described = describe(detected.layout, runs, first, whole, run_digests, tensor_digests)
@@ -100,7 +101,7 @@ def clean(
         names = {group.name for group in described.groups}
         lineage = Lineage(versions, older, names, partial(_read_table, store, plugins, path))
         bases = _base(previous, skeleton)
-        wanted = _wanted(file, described, runs, chunks, bases, lineage, places)
+        wanted = _wanted(file, digested, described, runs, chunks, bases, lineage, places)
         if write:
             places |= store_buffers(store, plugins, wanted, advance)
         elif next(wanted, None):
@@ -156,6 +157,7 @@ def _base(previous: Head | None, skeleton: Skeleton) -> Bases:
 
 def _wanted(
     file: Source,
+    digested: Digested,
     described: Description,
     runs: Sequence[Run],
     chunks: Iterable[Chunk],
@@ -189,8 +191,8 @@ def _wanted(
                     roles[identity] = Role(by_name[name], part)
                 yield identity, runs[number]
 
-    for one in gather(file, missing()):
-        role = None if one.block else roles.get(one.buffers[0][0])
+    for one in gather(file, digested, missing()):
+        role = None if one.blocks else roles.get(one.buffers[0][0])
         yield _related(one, role, lineage) if role else one
 
 
@@ -224,12 +226,14 @@ def _places(store: LocalStore, buffers: Sequence[BufferId]) -> dict[BufferId, Lo
             if key not in held:
                 held[key] = _payload(store, location)
             payload = held[key]
-            if payload and [b for b, _ in payload.buffers[location.slot : location.slot + 1]] == [
-                buffer
-            ]:
+            if payload and _has(payload, location.slot, buffer):
                 places[buffer] = location
                 break
     return places
+
+
+def _has(payload: Payload, slot: int, buffer: BufferId) -> bool:
+    return slot < len(payload.buffers) and payload.buffers[slot][0] == buffer
 
 
 def _payload(store: LocalStore, location: Location) -> Payload | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import blake3
 
 from git_theta.checkpoint import Layout, Tensor
+from git_theta.digested import STRETCH, Digested
 from git_theta.dtypes import BITS, count_bytes
 from git_theta.parallel import ordered_map
 from git_theta.source import BLOCK, BytesSource, Source
+from git_theta.storage.payload import SHORT
 from git_theta.table import Run
 from git_theta.views import swapped, view_source
 
@@ -30,15 +32,21 @@ def run_source(file: Source, run: Run) -> Source:
 
 def digest_runs(
     file: Source, runs: Sequence[Run], advance: Callable[[int], None] = lambda _: None
-) -> list[bytes]:
-    """Digests of all runs in order; ``advance`` is told how many bytes are done."""
+) -> tuple[list[bytes], Digested]:
+    """Digests of all runs in order, and the short ones' bytes, compared when they are read again.
+
+    ``advance`` is told how many bytes are done.
+    """
     found: list[bytes] = []
-    for batch, digests in ordered_map(
-        lambda batch: (batch, _digest_batch(file, batch)), _batches(runs)
+    digested = Digested(file)
+    for batch, digests, stretches in ordered_map(
+        lambda batch: (batch, *_digest_batch(file, batch)), _batches(runs)
     ):
         found += digests
-        advance(sum(run.nbytes for run in batch))
-    return found
+        for stretch in stretches:
+            digested.add(*stretch)
+        advance(sum([run.nbytes for run in batch]))
+    return found, digested
 
 
 def digest_tensors(
@@ -91,16 +99,40 @@ def _batches(runs: Sequence[Run]) -> Iterator[list[Run]]:
         yield batch
 
 
-def _digest_batch(file: Source, batch: Sequence[Run]) -> list[bytes]:
+def _digest_batch(
+    file: Source, batch: Sequence[Run]
+) -> tuple[list[bytes], list[tuple[int, int, bytes]]]:
+    """Digests of runs, and of the stretches that the short ones fill: start, length, digest."""
     start = batch[0].start
     span = batch[-1].start + batch[-1].nbytes - start
     if len(batch) == 1 and span > BLOCK:
-        return [digest(run_source(file, batch[0]))]
+        return [digest(run_source(file, batch[0]))], []
     window = memoryview(file.read(start, span))
+    hash_bytes = blake3.blake3
+    stretches = [
+        (at, nbytes, hash_bytes(window[at - start : at - start + nbytes]).digest())
+        for at, nbytes in _stretches(batch)
+    ]
     if any(run.big_endian for run in batch):
         held = BytesSource(window)
-        return [digest(run_source(held, run._replace(start=run.start - start))) for run in batch]
-    hash_bytes = blake3.blake3
-    return [
+        moved = [run._replace(start=run.start - start) for run in batch]
+        return [digest(run_source(held, run)) for run in moved], stretches
+    digests = [
         hash_bytes(window[at - start : at - start + nbytes]).digest() for _, at, nbytes, _ in batch
     ]
+    return digests, stretches
+
+
+def _stretches(batch: Iterable[Run]) -> Iterator[tuple[int, int]]:
+    """Where runs lie that are short and close together: start and length."""
+    begin = end = 0
+    for _, start, nbytes, _ in batch:
+        if nbytes >= SHORT or not nbytes:
+            continue
+        if not end or start + nbytes - begin > STRETCH or start - end > SHORT:
+            if end:
+                yield begin, end - begin
+            begin = start
+        end = start + nbytes
+    if end:
+        yield begin, end - begin

@@ -5,16 +5,16 @@ Decompressing never reserves more than the caller expects, whatever a hostile fr
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import zstandard
 
 from git_theta.errors import PackError
 
-_SEGMENT = struct.Struct("=QQ")
 _local = threading.local()  # contexts must not be shared between threads
 
 
@@ -40,16 +40,18 @@ def compress_sorted(data: bytes | memoryview) -> bytes:
     return frame
 
 
-def compress_each(data: bytes | memoryview, step: int) -> Sequence[bytes | memoryview]:
-    """A frame, as :func:`compress_numbers` makes it, for every ``step`` bytes."""
+def compress_each(data: bytes | memoryview, sizes: Sequence[int]) -> Sequence[bytes | memoryview]:
+    """A frame, as :func:`compress_numbers` makes it, for each of the pieces of these sizes."""
+    ends = list(accumulate(sizes))
     compressor = _numbers()
     if not hasattr(compressor, "multi_compress_to_buffer"):  # not in every build of the library
         view = memoryview(data)
-        return [compressor.compress(view[at : at + step]) for at in range(0, len(view), step)]
-    size = len(data)
-    segments = b"".join(_SEGMENT.pack(at, min(step, size - at)) for at in range(0, size, step))
-    frames = compressor.multi_compress_to_buffer(zstandard.BufferWithSegments(data, segments))
-    return [frame.tobytes() for frame in frames]
+        return [
+            compressor.compress(view[end - n : end]) for end, n in zip(ends, sizes, strict=True)
+        ]
+    lengths = np.array(sizes, np.uint64)
+    segments = np.stack([np.array(ends, np.uint64) - lengths, lengths], axis=1).tobytes()
+    return list(compressor.multi_compress_to_buffer(zstandard.BufferWithSegments(data, segments)))
 
 
 def _numbers() -> Any:
@@ -93,26 +95,28 @@ def decompress(data: bytes | memoryview, nbytes: int, *, dictionary: bytes | Non
 
 
 def decompress_each(
-    data: bytes | memoryview, starts: Sequence[int], lengths: Sequence[int], nbytes: int
+    data: bytes | memoryview, frames: Sequence[tuple[int, int, int]]
 ) -> bytes | memoryview:
-    """Decompress several frames of ``data``, each to exactly ``nbytes`` bytes; errors as above."""
-    decompressor = _decompressor(None)
-    frames = [memoryview(data)[at : at + n] for at, n in zip(starts, lengths, strict=True)]
+    """Decompress several frames of ``data``, one after another; errors as above.
+
+    Each frame is given by its offset, its length, and the exact length of what it holds.
+    """
+    decompressor, view = _decompressor(None), memoryview(data)
     if not hasattr(decompressor, "multi_decompress_to_buffer"):
-        return b"".join([decompress(frame, nbytes) for frame in frames])
-    segments = b"".join(map(_SEGMENT.pack, starts, lengths))
+        return b"".join([decompress(view[at : at + n], nbytes) for at, n, nbytes in frames])
+    table = np.array(frames, np.uint64).reshape(-1, 3)
     try:
-        for frame in frames:
-            if zstandard.get_frame_parameters(frame).content_size != nbytes:
-                raise PackError(f"Expected zstd frames of {nbytes} bytes, found another one")
+        claimed = [zstandard.frame_content_size(view[at : at + n]) for at, n, _ in frames]
+        if claimed != [nbytes for _, _, nbytes in frames]:
+            raise PackError(f"Expected {len(frames)} zstd frames that say how long they are")
         found = decompressor.multi_decompress_to_buffer(
-            zstandard.BufferWithSegments(data, segments)
+            zstandard.BufferWithSegments(data, table[:, :2].tobytes()), table[:, 2].tobytes()
         )
     except (zstandard.ZstdError, ValueError) as fault:
-        raise PackError(f"Expected zstd frames of {nbytes} bytes, found: {fault}") from fault
-    plain = b"".join([segment.tobytes() for segment in found])
-    if len(plain) != nbytes * len(frames):
-        raise PackError(f"Expected {len(frames)} zstd frames of {nbytes} bytes, found {len(plain)}")
+        raise PackError(f"Expected {len(frames)} zstd frames, found: {fault}") from fault
+    plain = b"".join(found)
+    if len(plain) != table[:, 2].sum():
+        raise PackError(f"Expected {len(frames)} zstd frames, found {len(plain)} bytes in them")
     return plain
 
 

@@ -28,20 +28,19 @@ def test_any_bytes_come_back(dtype: str, head: bytes, seed: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("block", [2048, 8192])
-@pytest.mark.parametrize("nbytes", [16, 2048, 2064, 70_000])
-def test_many_short_blocks_come_back(dtype: str, block: int, nbytes: int) -> None:
-    for what, data in typical_blocks(dtype, nbytes):
-        stored, lengths = PLANES.encode_blocks(data, block, dtype)
+@pytest.mark.parametrize("sizes", [[16], [2048, 16], [16, 7200, 48, 48, 7200], [8192] * 9])
+def test_many_short_blocks_come_back(dtype: str, sizes: list[int]) -> None:
+    for what, data in typical_blocks(dtype, sum(sizes)):
+        stored, lengths = PLANES.encode_blocks(data, sizes, dtype)
         assert sum(lengths) == len(stored), what
-        decoded = PLANES.decode_blocks(stored, lengths, block, nbytes, dtype)
+        decoded = PLANES.decode_blocks(stored, lengths, sizes, dtype)
         assert bytes(decoded) == data, what
-        at = 0
-        for number, length in enumerate(lengths):  # each can be read by itself
-            plain = data[number * block : (number + 1) * block]
+        at = start = 0
+        for size, length in zip(sizes, lengths, strict=True):  # each can be read by itself
+            plain = data[start : start + size]
             assert length <= len(plain), what
             one = bytes(stored[at : at + length])
-            at += length
+            at, start = at + length, start + size
             assert (
                 one if length == len(plain) else bytes(PLANES.decode(one, dtype, len(plain)))
             ) == plain

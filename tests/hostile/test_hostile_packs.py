@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -94,6 +95,23 @@ def part(*fields: Any) -> dict[str, Any]:
     return {"parts": [list(fields)]}
 
 
+def bundle(
+    sizes: list[int],
+    *,
+    dtype: str = "U8",
+    blocks: list[int] | None = None,
+    lengths: list[int] | None = None,
+) -> dict[str, Any]:
+    """Parts and buffers of a bundle: of one block that is not serialized, unless told otherwise."""
+    blocks = [sum(sizes)] if blocks is None else blocks
+    lengths = blocks if lengths is None else lengths
+    columns = [np.array(column, "<u4").tobytes() for column in (sizes, blocks, lengths)]
+    return {
+        "parts": [[RAW, dtype, sum(blocks), columns[1], columns[2]]],
+        "buffers": [[dtype, bytes(32 * len(sizes)), columns[0]]],
+    }
+
+
 SIZES = [2048, 1024]
 WRONG_ROWS: dict[str, dict[str, Any]] = {
     **{f"nbytes {n!r}": {"nbytes": n} for n in [*NOT_NUMBERS, 3071, 3073]},
@@ -136,18 +154,39 @@ WRONG_ROWS: dict[str, dict[str, Any]] = {
         f"buffer bytes {n!r}": {"buffers": [["U8", digest(DATA), n]]}
         for n in [*NOT_NUMBERS, 0, 2**30 + 1]
     },
-    "buffers of several dtypes": {
-        "buffers": [["U8", digest(DATA), 1000], ["I8", digest(DATA), 2072]]
+    "several buffers without being a bundle": {"buffers": [["U8", digest(DATA), 1536]] * 2},
+    "a bundle of one buffer's part": {"buffers": bundle([1536] * 2)["buffers"]},
+    "a bundle's part for one buffer": {"parts": bundle([3072])["parts"]},
+    "a bundle with a base": {**bundle([1536] * 2), "bases": [["U8", bytes(32)]], "depth": 2},
+    "a bundle of two parts": {**bundle([3072]), "parts": bundle([1536])["parts"] * 2},
+    "a bundle of nothing": bundle([]),
+    "a bundle without blocks": bundle([1536] * 2, blocks=[]),
+    "a bundle of unknown dtype": bundle([1536] * 2, dtype="F33"),
+    "a bundle whose part has another dtype": {
+        "parts": bundle([3072], dtype="I8")["parts"],
+        "buffers": bundle([3072])["buffers"],
     },
-    "long buffers together": {
-        "buffers": [["U8", digest(DATA), 1], ["U8", digest(DATA), 2**18]],
+    "a bundle with an empty buffer": bundle([3072, 0]),
+    "a bundle with a long buffer": bundle([2**15]),
+    "a bundle of too many buffers": bundle([1] * (2**14 + 1)),
+    "a bundle of too many bytes": bundle([2**14] * 65),
+    "a bundle of more than its part": bundle([1536] * 3, blocks=[1536] * 2),
+    "a bundle of less than its part": bundle([1536], blocks=[1536] * 2),
+    "a bundle with an empty block": bundle([1536] * 2, blocks=[3072, 0]),
+    "a bundle with a block that ends in a buffer": bundle([1536] * 2, blocks=[1000, 2072]),
+    "a bundle with a block too long for a buffer": bundle([4, 4101]),
+    "a bundle with a block that grew": bundle([1536] * 2, lengths=[3073]),
+    "a bundle with more lengths than blocks": bundle([1536] * 2, lengths=[3072, 0]),
+    "a bundle with half a number": {**bundle([3072]), "buffers": [["U8", bytes(32), bytes(6)]]},
+    "a bundle with half a digest": {
+        **bundle([1536] * 2),
+        "buffers": [["U8", bytes(63), struct.pack("<2I", 1536, 1536)]],
     },
-    "buffers together with a base": {
-        "buffers": [["U8", digest(DATA), 1536]] * 2,
-        "bases": [["U8", bytes(32)]],
-        "depth": 2,
+    "a bundle with a list of lengths": part(RAW, "U8", 3072, struct.pack("<I", 3072), [3072]),
+    "a bundle with text for digests": {
+        **bundle([3072]),
+        "buffers": [["U8", "a" * 32, struct.pack("<I", 3072)]],
     },
-    "too many buffers": {"buffers": [["U8", bytes(32), 1]] * 4097},
 }
 
 
@@ -240,9 +279,10 @@ def store_sample(folder: Path) -> bytes:
         Wanted(((BufferId(dtype, digest(data)), len(data)),), BytesSource(data))
         for dtype, data in zip(("F32", "BF16", "U8"), buffers, strict=True)
     ]
-    small = [weights("F32", 40 + n * 4, seed=n) for n in range(100)]
+    small = [weights("F32", 400 + n * 4, seed=n) for n in range(20)]
     together = tuple((BufferId("F32", digest(data)), len(data)) for data in small)
-    wanted.append(Wanted(together, BytesSource(b"".join(small)), block=2048))
+    blocks = (sum(map(len, small[:10])), sum(map(len, small[10:])))
+    wanted.append(Wanted(together, BytesSource(b"".join(small)), blocks=blocks))
     with LocalStore(folder) as store:
         store_buffers(store, PLUGINS, wanted)
         (name,) = store.packs.packs()
@@ -351,7 +391,7 @@ def test_block_that_lies_is_refused(what: str) -> None:
     if what in ("two frames", "a frame with a tail"):
         return  # among many frames a tail is not looked at: the digest tells
     with at_most(2 * MIB, "decoding blocks"), pytest.raises(PackError):
-        Planes().decode_blocks(data, lengths, 4096, 3 * 4096, "F32")
+        Planes().decode_blocks(data, lengths, [4096] * 3, "F32")
 
 
 @settings(max_examples=200)

@@ -46,19 +46,19 @@ class Serializer(ABC):
         """
 
     def encode_blocks(
-        self, data: bytes | memoryview, block: int, dtype: str
+        self, data: bytes | memoryview, sizes: Sequence[int], dtype: str
     ) -> tuple[bytes, list[int]]:
-        """Encode many short blocks of ``block`` bytes (the last may be shorter) at once.
+        """Encode many short blocks at once; they have ``sizes`` bytes, all of ``data`` together.
 
-        The kernel puts many small buffers into one payload of short blocks. Override this where
-        working on all of them together is quicker; each block must be one that :meth:`decode`
-        undoes. Returns the encoded blocks one after another, and the length of each. A block that
-        does not shrink is stored as it is: its length says so.
+        The kernel puts many small buffers into one payload, a few in each block. Override this
+        where working on all of them together is quicker; each block must be one that
+        :meth:`decode` undoes. Returns the encoded blocks one after another, and the length of
+        each. A block that does not shrink is stored as it is: its length says so.
         """
-        view = memoryview(data)
-        blocks = []
-        for at in range(0, len(view), block):
-            plain = view[at : at + block]
+        view, at, blocks = memoryview(data), 0, []
+        for size in sizes:
+            plain = view[at : at + size]
+            at += size
             encoded = self.encode(plain, dtype)
             blocks.append(encoded if len(encoded) < len(plain) else plain)
         return b"".join(blocks), [len(encoded) for encoded in blocks]
@@ -67,15 +67,16 @@ class Serializer(ABC):
         self,
         data: bytes | memoryview,
         lengths: Sequence[int],
-        block: int,
-        nbytes: int,
+        sizes: Sequence[int],
         dtype: str,
     ) -> bytes | memoryview:
-        """Undo :meth:`encode_blocks`: ``nbytes`` bytes in all; errors as in :meth:`decode`."""
+        """Undo :meth:`encode_blocks`; errors as in :meth:`decode`.
+
+        ``lengths`` are those of the encoded blocks, ``sizes`` what they decode to.
+        """
         view, at, pieces = memoryview(data), 0, []
-        for number, length in enumerate(lengths):
+        for length, size in zip(lengths, sizes, strict=True):
             stored = view[at : at + length]
-            size = min(block, nbytes - number * block)
             pieces.append(stored if length == size else self.decode(stored, dtype, size))
             at += length
         return b"".join(pieces)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -65,74 +66,57 @@ class Planes(Serializer):
         return _join(_planes(memoryview(data), nbytes // width, width, dtype), dtype, width)
 
     def encode_blocks(
-        self, data: bytes | memoryview, block: int, dtype: str
+        self, data: bytes | memoryview, sizes: Sequence[int], dtype: str
     ) -> tuple[bytes, list[int]]:
         """Split all blocks into planes at once; only the highest is compressed."""
         width = scalar_bytes(dtype)
-        count = len(data) // block
-        if count < 2 or width == 1:
-            return super().encode_blocks(data, block, dtype)
-        whole = memoryview(data)[: count * block]
-        planes, step = _split(whole, dtype, width), block // width
-        frames = compress_each(planes[-1], step)
-        lengths = np.array([len(frame) for frame in frames], "<u4")
-        if lengths.max() >= step - 4 * width:  # some block would not shrink
-            return super().encode_blocks(data, block, dtype)
-        fixed = np.empty((count, 4 * width + (width - 1) * step), np.uint8)
-        header = fixed[:, : 4 * width].view("<u4")
-        header[:, :-1] = step
-        header[:, -1] = lengths | _COMPRESSED
-        for number, plane in enumerate(planes[:-1]):
-            at = 4 * width + number * step
-            fixed[:, at : at + step] = np.frombuffer(plane, np.uint8).reshape(count, step)
-        rows = fixed.reshape(-1).data
-        row = fixed.shape[1]
-        parts: list[bytes | memoryview] = [b""] * (2 * count)
-        parts[0::2] = [rows[at : at + row] for at in range(0, len(rows), row)]
-        parts[1::2] = frames
-        sizes: list[int] = (lengths + row).tolist()
-        if len(data) > len(whole):
-            rest, last = super().encode_blocks(memoryview(data)[len(whole) :], block, dtype)
-            parts.append(rest)
-            sizes += last
-        return b"".join(parts), sizes
+        if width == 1:
+            return super().encode_blocks(data, sizes, dtype)
+        view, (*lower, highest) = memoryview(data), _split(data, dtype, width)
+        steps = [size // width for size in sizes]
+        parts: list[bytes | memoryview] = []
+        lengths, at = [], 0
+        for step, frame in zip(steps, compress_each(highest, steps), strict=True):
+            if len(frame) + 4 * width >= step:  # it would not shrink
+                parts.append(view[at * width : (at + step) * width])
+                lengths.append(step * width)
+            else:
+                parts.append(_header(width, step, len(frame)))
+                parts += [plane[at : at + step] for plane in lower]
+                parts.append(frame)
+                lengths.append((width - 1) * step + 4 * width + len(frame))
+            at += step
+        return b"".join(parts), lengths
 
     def decode_blocks(
         self,
         data: bytes | memoryview,
         lengths: Sequence[int],
-        block: int,
-        nbytes: int,
+        sizes: Sequence[int],
         dtype: str,
     ) -> bytes | memoryview:
         """Join all planes at once where they are as :meth:`encode_blocks` left them."""
-        width = scalar_bytes(dtype)
-        count = min(nbytes // block, len(lengths))
-        if count < 2 or width == 1 or block % width or sum(lengths) != len(data):
-            return super().decode_blocks(data, lengths, block, nbytes, dtype)
-        step, row = block // width, 4 * width + (width - 1) * (block // width)
-        stored = np.frombuffer(data, np.uint8)
-        sizes = np.array(lengths[:count])
-        if sizes.min() <= row or sizes.max() >= block:
-            return super().decode_blocks(data, lengths, block, nbytes, dtype)
-        starts = np.cumsum(sizes) - sizes
-        fixed = stored[starts[:, None] + np.arange(row)]
-        header = fixed[:, : 4 * width].copy().view("<u4")
-        if (header[:, :-1] != step).any() or (header[:, -1] != (sizes - row | _COMPRESSED)).any():
-            return super().decode_blocks(data, lengths, block, nbytes, dtype)
-        highest = decompress_each(data, (starts + row).tolist(), (sizes - row).tolist(), step)
-        planes = [
-            np.ascontiguousarray(fixed[:, at : at + step]).reshape(-1).data
-            for at in range(4 * width, row, step)
-        ]
-        joined = _join([*planes, highest], dtype, width)
-        if count == len(lengths):
-            return joined
-        at = int(starts[-1] + sizes[-1])
-        rest = super().decode_blocks(
-            memoryview(data)[at:], lengths[count:], block, nbytes - count * block, dtype
-        )
-        return b"".join((joined, rest))
+        view, width, at = memoryview(data), scalar_bytes(dtype), 0
+        lower: list[list[memoryview]] = [[] for _ in range(width - 1)]
+        frames = []
+        for length, size in zip(lengths, sizes, strict=True):
+            step, start = size // width, at + 4 * width
+            frame = at + length - start - (width - 1) * step
+            if width == 1 or frame <= 0 or view[at:start] != _header(width, step, frame):
+                return super().decode_blocks(data, lengths, sizes, dtype)
+            for plane in lower:
+                plane.append(view[start : start + step])
+                start += step
+            frames.append((start, frame, step))
+            at += length
+        highest = decompress_each(data, frames)
+        return _join([*map(b"".join, lower), highest], dtype, width)
+
+
+@lru_cache(2**10)  # most blocks of a bundle are alike
+def _header(width: int, step: int, frame: int) -> bytes:
+    """What opens a block of which the highest plane alone is compressed."""
+    return struct.pack(f"<{width}I", *[step] * (width - 1), frame | _COMPRESSED)
 
 
 def _planes(view: memoryview, nbytes: int, width: int, dtype: str) -> list[bytes | memoryview]:

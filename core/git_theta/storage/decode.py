@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from itertools import accumulate
@@ -20,12 +21,8 @@ from git_theta.source import BytesSource, Source, Window
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import Pack
-from git_theta.storage.payload import MAX_DEPTH, BufferId, Payload, StoredPart
+from git_theta.storage.payload import MAX_DEPTH, BufferId, Members, Payload, StoredPart
 from git_theta.updates.interface import Part, Update
-
-SHORT_BLOCK = 2**14
-"""Blocks up to this length are decoded many at a time."""
-
 
 RECENT_BYTES = 32 * 2**20
 """Bytes of blocks that are kept decoded, of all buffers together."""
@@ -93,36 +90,43 @@ class Blocks(Source):
         if end <= (first + 1) * block:
             whole = nbytes == min(block, self.size - first * block)
             return memoryview(self._block(first, whole=whole))[at : at + nbytes]
-        last = -(-end // block)
-        if block <= SHORT_BLOCK:
-            return memoryview(self._blocks(first, last))[at : at + nbytes]
         pieces = []
-        for number in range(first, last):
+        for number in range(first, -(-end // block)):
             low = max(offset - number * block, 0)
             high = min(end - number * block, block)
             whole = high - low == min(block, self.size - number * block)
             pieces.append(memoryview(self._block(number, whole=whole))[low:high])
         return b"".join(pieces)
 
-    def _blocks(self, first: int, last: int) -> bytes | memoryview:
+
+class BundleBlocks(Source):
+    """The short blocks of a bundle, decoded as many at a time as are read."""
+
+    def __init__(self, pack: Pack, start: int, part: StoredPart, serializer: Serializer) -> None:
+        self.size = part.nbytes
+        self._pack, self._part, self._serializer = pack, part, serializer
+        self._starts = list(accumulate(part.lengths, initial=start))
+        self._offsets = list(accumulate(part.sizes, initial=0))
+
+    def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
         part, starts = self._part, self._starts
-        begin = starts[first]
-        stored = self._pack.file.read(begin, starts[last] - begin)
-        nbytes = min(last * part.block, part.nbytes) - first * part.block
-        lengths = part.lengths[first:last]
-        return self._serializer.decode_blocks(stored, lengths, part.block, nbytes, part.dtype)
+        first = bisect_right(self._offsets, offset) - 1
+        last = bisect_left(self._offsets, offset + nbytes)
+        stored = self._pack.file.read(starts[first], starts[last] - starts[first])
+        lengths, sizes = part.lengths[first:last], part.sizes[first:last]
+        data = self._serializer.decode_blocks(stored, lengths, sizes, part.dtype)
+        at = offset - self._offsets[first]
+        return memoryview(data)[at : at + nbytes]
 
 
-REMEMBERED = 64
-"""Payloads of many buffers that are kept decoded."""
-MAX_REMEMBERED = 2**18
-"""Bytes of the longest of them."""
+REMEMBERED = 32
+"""Bundles that are kept decoded."""
 
 _remembered: deque[Remembered] = deque()
 
 
 class Remembered(Source):
-    """A payload of many buffers: the second read decodes all, kept while it is among the last.
+    """A bundle: the second read decodes all, kept while it is among the last.
 
     The first read takes no more than it needs, so that one buffer by itself is cheap.
     """
@@ -202,8 +206,9 @@ class Reader:
             except _UNREADABLE as fault:
                 self._damaged[key] = fault
                 raise
-            starts = list(accumulate((nbytes for _, nbytes in payload.buffers), initial=0))
-            self._payloads[key] = payload, source, starts
+            buffers = payload.buffers
+            sizes = buffers.sizes if isinstance(buffers, Members) else (buffers[0][1],)
+            self._payloads[key] = payload, source, list(accumulate(sizes, initial=0))
         payload, source, starts = self._payloads[key]
         slot = location.slot
         if slot >= len(payload.buffers) or payload.buffers[slot][0] != buffer:
@@ -224,19 +229,20 @@ class Reader:
         for part in payload.parts:
             name, distribution = part.serializer
             serializer = plugins.serializer(name, distribution=distribution)
-            parts.append(Part(part.dtype, Blocks(pack, start, part, serializer)))
+            blocks = BundleBlocks if part.sizes else Blocks
+            parts.append(Part(part.dtype, blocks(pack, start, part, serializer)))
             start += sum(part.lengths)
         # bases lie strictly shallower, so payloads that met cannot loop
         bases = [self.open(base, depth=payload.depth - 1) for base in payload.bases]
         name, distribution = payload.update
         update_type = plugins.update_type(name, distribution=distribution)
-        total = sum(nbytes for _, nbytes in payload.buffers)
-        dtype = payload.buffers[0][0].dtype
+        buffers = payload.buffers
+        total = sum(buffers.sizes) if isinstance(buffers, Members) else buffers[0][1]
+        dtype = buffers[0][0].dtype
         source = update_type.decode(Update(tuple(parts), payload.params), bases, dtype, total)
         if source.size != total:
             raise PackError(f"Expected {total} bytes of {name}, found {source.size}")
-        small = len(payload.buffers) > 1 and total <= MAX_REMEMBERED
-        return Remembered(source) if small else source
+        return Remembered(source) if len(buffers) > 1 else source
 
 
 EMPTY: Source = BytesSource(b"")

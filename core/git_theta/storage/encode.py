@@ -22,7 +22,6 @@ from git_theta.parallel import ordered_map
 from git_theta.plugins import Plugins
 from git_theta.serializers.interface import Serializer
 from git_theta.source import Source
-from git_theta.storage.decode import SHORT_BLOCK
 from git_theta.storage.index import Entry, Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import DIRECTORY_BYTES, PACK_BYTES, PackWriter
@@ -30,6 +29,7 @@ from git_theta.storage.payload import (
     MAX_BLOCK,
     MIN_BLOCK,
     BufferId,
+    print_column,
 )
 from git_theta.updates.choose import PREFERRED, Choice, choose
 from git_theta.updates.grounds import Bases
@@ -51,8 +51,10 @@ class Wanted(NamedTuple):
     """What the only one may resemble."""
     shape: tuple[int, ...] | None = None
     """Elements by dimension of the group that it is; None: it is not all of one."""
-    block: int = 0
-    """Bytes of a block where there are several, short enough to read each by itself."""
+    blocks: tuple[int, ...] = ()
+    """Bytes of each block of a bundle; every buffer lies in one of them."""
+    checked: bool = False
+    """Whether ``data`` itself compares what it gives with what was digested."""
 
 
 @dataclass(slots=True)
@@ -62,13 +64,17 @@ class _Pending:
     buffers: tuple[tuple[BufferId, int], ...]
     choice: Choice
     blocks: tuple[int, ...]
-    """Bytes of a block in each part."""
+    """Bytes of a block in each part; none for a bundle."""
+    bundle: tuple[int, ...] = ()
+    """Bytes of each block of a bundle."""
+    checked: bool = False
+    """Whether the bytes are known to be those that were digested."""
     hasher: Any = field(default_factory=blake3.blake3)
     lengths: list[list[int]] = field(default_factory=list)
 
 
 class _Job(NamedTuple):
-    """Bytes to serialize: one long block, or all short blocks of a part."""
+    """Bytes to serialize: one long block, or all blocks of a bundle."""
 
     pending: _Pending
     part: int
@@ -128,10 +134,11 @@ def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> I
     """How each is stored: chosen on all cores, and in order."""
 
     def decide(one: Wanted) -> _Pending:
-        if one.block:
+        if one.blocks:
             dense = plugins.update_type("dense").encode(_numbers_of(one), ())
             assert dense is not None
-            return _Pending(one.buffers, Choice("dense", dense), (one.block,))
+            whole = (one.data.size,)
+            return _Pending(one.buffers, Choice("dense", dense), whole, one.blocks, one.checked)
         choice = choose(store, plugins, one.buffers[0][0], _numbers_of(one), one.bases)
         blocks = (_block_bytes(plugins, part) for part in choice.update.parts)
         return _Pending(one.buffers, choice, tuple(blocks))
@@ -156,9 +163,8 @@ def _jobs(pendings: Iterable[_Pending]) -> Iterator[_Job]:
             raise PluginError(f"The update type {pending.choice.name} gave an update without parts")
         for number, (part, block) in enumerate(zip(parts, pending.blocks, strict=True)):
             size = part.data.size
-            step = size if block <= SHORT_BLOCK else block
-            for offset in range(0, size, step) if size else (0,):
-                end = min(offset + step, size)
+            for offset in range(0, size, block) if size else (0,):
+                end = min(offset + block, size)
                 last = number == len(parts) - 1 and end == size
                 yield _Job(pending, number, offset, end - offset, last)
 
@@ -166,14 +172,14 @@ def _jobs(pendings: Iterable[_Pending]) -> Iterator[_Job]:
 def _encode(job: _Job, plugins: Plugins) -> _Encoded:
     """Serialize a job's bytes, and decode them again: what cannot be read back is not kept."""
     pending, number, offset, nbytes, _ = job
-    part, block = pending.choice.update.parts[number], pending.blocks[number]
+    part = pending.choice.update.parts[number]
     raw = part.data.read(offset, nbytes)
     serializer = plugins.serializer(part.serializer or PREFERRED)
     if not nbytes:
         return _Encoded(job, raw, b"", [])
-    if block <= SHORT_BLOCK:
-        data, lengths = serializer.encode_blocks(raw, block, part.dtype)
-        again = serializer.decode_blocks(data, lengths, block, nbytes, part.dtype)
+    if pending.bundle:
+        data, lengths = serializer.encode_blocks(raw, pending.bundle, part.dtype)
+        again = serializer.decode_blocks(data, lengths, pending.bundle, part.dtype)
         if not np.array_equal(_numbers(again), _numbers(raw)):
             raise _unreadable(serializer)
         return _Encoded(job, raw, data, lengths)
@@ -232,7 +238,7 @@ class _Packs:
             pending.lengths.append([])
         pending.lengths[-1] += lengths
         self._writer.write(data)
-        if len(pending.buffers) == 1 and pending.choice.name == "dense":
+        if not pending.bundle and pending.choice.name == "dense":
             pending.hasher.update(raw)
         if job.last:
             self._end_payload(pending, raw)
@@ -246,8 +252,8 @@ class _Packs:
                 self._name("theta_serializers", part.serializer or PREFERRED),
                 part.dtype,
                 part.data.size,
-                block,
-                lengths,
+                print_column(pending.bundle) if pending.bundle else block,
+                print_column(lengths) if pending.bundle else lengths,
             ]
             for part, block, lengths in zip(
                 choice.update.parts, pending.blocks, pending.lengths, strict=True
@@ -260,7 +266,7 @@ class _Packs:
             nbytes + choice.base_cost,
             [list(base) for base in choice.bases],
             parts,
-            [[dtype, digest, size] for (dtype, digest), size in pending.buffers],
+            [_row(pending)],
         ]
         payload = writer.end_payload(record, nbytes)
         self._new += [
@@ -294,14 +300,23 @@ class _Packs:
             self._path.unlink(missing_ok=True)
 
 
+def _row(pending: _Pending) -> list[Any]:
+    """The buffers of a payload as its directory has them."""
+    (dtype, digest), size = pending.buffers[0]
+    if not pending.bundle:
+        return [dtype, digest, size]
+    digests = b"".join([digest for (_, digest), _ in pending.buffers])
+    return [dtype, digests, print_column([size for _, size in pending.buffers])]
+
+
 def _verify(pending: _Pending, raw: bytes | memoryview) -> None:
     """Compare what was stored with what was digested; ``raw`` are the bytes of the last job.
 
     Updates other than dense proved themselves when they were chosen.
     """
-    if pending.choice.name != "dense":
+    if pending.choice.name != "dense" or pending.checked:
         return
-    if len(pending.buffers) == 1:
+    if not pending.bundle:
         found = [pending.hasher.digest()]
     else:
         view, at, found = memoryview(raw), 0, []

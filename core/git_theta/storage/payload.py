@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
+import numpy as np
 
 from git_theta.dtypes import BITS
 
@@ -18,12 +20,12 @@ MIN_BLOCK = 2**11
 MAX_BLOCK = 8 * 2**20
 MAX_BUFFER = 2**30
 MAX_PARAMS = 64 * 2**10
-BUNDLE = 2**18
-"""Most decoded bytes of a payload that several buffers share."""
-BUNDLE_BUFFERS = 2**12
+BUNDLE = 2**20
+"""Most decoded bytes of a payload that buffers share."""
+BUNDLE_BUFFERS = 2**14
 """Most buffers that share a payload."""
-BUNDLE_BLOCKS = ((2**12, 2**11), (3 * 2**12, 2**12), (2**15, 2**13))
-"""Buffers shorter than the first number share payloads whose blocks have the second."""
+SHORT = 2**15
+"""Buffers that share payloads are shorter than this, in bytes."""
 
 MALFORMED = (TypeError, ValueError, LookupError, OverflowError, msgpack.UnpackException)
 """What reading a malformed directory may raise."""
@@ -39,6 +41,28 @@ class BufferId(NamedTuple):
         return f"{self.dtype} {self.digest.hex()}"
 
 
+class Members:
+    """The buffers of a bundle, by columns: a row each would take longer to read than they do."""
+
+    def __init__(self, dtype: str, digests: bytes, sizes: Sequence[int]) -> None:
+        if type(digests) is not bytes or len(digests) != 32 * len(sizes):
+            raise ValueError(f"digests that are not {len(sizes)} times 32 bytes")
+        self.dtype = dtype
+        self.sizes = sizes
+        """Length of each in bytes."""
+        self._digests = digests
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, slot: int) -> tuple[BufferId, int]:
+        size = self.sizes[slot]
+        return BufferId(self.dtype, self._digests[32 * slot : 32 * slot + 32]), size
+
+    def __iter__(self) -> Iterator[tuple[BufferId, int]]:
+        return map(self.__getitem__, range(len(self)))
+
+
 class StoredPart(NamedTuple):
     """A run of serialized numbers in a pack."""
 
@@ -48,9 +72,11 @@ class StoredPart(NamedTuple):
     nbytes: int
     """Bytes before serializing."""
     block: int
-    """Bytes of a block before serializing."""
+    """Bytes of a block before serializing; 0 in a bundle."""
     lengths: Sequence[int]
     """Stored bytes of each block."""
+    sizes: Sequence[int] = ()
+    """Bytes of each block before serializing in a bundle."""
 
 
 class Payload(NamedTuple):
@@ -66,8 +92,8 @@ class Payload(NamedTuple):
     cost: int
     bases: tuple[BufferId, ...]
     parts: tuple[StoredPart, ...]
-    buffers: tuple[tuple[BufferId, int], ...]
-    """The buffers it decodes to, each with its length in bytes."""
+    buffers: tuple[tuple[BufferId, int], ...] | Members
+    """The buffers it decodes to, each with its length in bytes; one if it is no bundle."""
 
 
 def unpack(data: bytes) -> Any:
@@ -77,6 +103,20 @@ def unpack(data: bytes) -> Any:
 
 def _refuse(value: object, *_: object) -> None:
     raise ValueError("a map or an extension type")
+
+
+def print_column(numbers: Sequence[int]) -> bytes:
+    """Numbers as a column of 32-bit integers."""
+    return np.array(numbers, "<u4").tobytes()
+
+
+def _read_column(data: bytes) -> tuple[int, ...]:
+    return tuple(np.frombuffer(data, "<u4").tolist())
+
+
+def longest_block(shortest: int) -> int:
+    """Bytes of the longest block that a buffer may share, so that reading it takes no more."""
+    return 2 * shortest + 4096
 
 
 def parse_payload(data: bytes, names: Sequence[tuple[str, str]], start: int) -> Payload:
@@ -99,9 +139,25 @@ def _parse(record: Any, names: Sequence[tuple[str, str]], start: int) -> Payload
         depth,
         cost,
         tuple(BufferId(*base) for base in bases),
-        tuple(StoredPart(_name(names, name), *rest) for name, *rest in parts),
-        tuple((BufferId(dtype, digest), n) for dtype, digest, n in buffers),
+        tuple(_parse_part(_name(names, name), *rest) for name, *rest in parts),
+        _parse_buffers(*buffers),
     )
+
+
+def _parse_part(
+    name: tuple[str, str], dtype: str, nbytes: int, block: Any, lengths: Any
+) -> StoredPart:
+    if type(block) is bytes:
+        sizes = _read_column(block)
+        return StoredPart(name, dtype, nbytes, 0, _read_column(lengths), sizes)
+    return StoredPart(name, dtype, nbytes, block, lengths)
+
+
+def _parse_buffers(row: Any) -> tuple[tuple[BufferId, int], ...] | Members:
+    dtype, digest, nbytes = row
+    if type(nbytes) is bytes:
+        return Members(dtype, digest, _read_column(nbytes))
+    return ((BufferId(dtype, digest), nbytes),)
 
 
 def _name(names: Sequence[tuple[str, str]], number: Any) -> tuple[str, str]:
@@ -113,7 +169,7 @@ def _name(names: Sequence[tuple[str, str]], number: Any) -> tuple[str, str]:
 def _check(payload: Payload) -> None:
     """Check what a directory says of a payload before anything is read or reserved for it."""
     _, nbytes, _, params, depth, cost, bases, parts, buffers = payload
-    if any(type(number) is not int for number in (depth, cost, *(n for _, n in buffers))):
+    if type(depth) is not int or type(cost) is not int:
         raise ValueError("a number that is none")
     if not 1 <= depth <= MAX_DEPTH or not (depth > 1) <= len(bases) < depth:
         raise ValueError(f"depth {depth} with {len(bases)} bases")
@@ -121,32 +177,54 @@ def _check(payload: Payload) -> None:
         raise ValueError(f"a cost of {cost} bytes, its own are {nbytes}")
     if type(params) is not bytes or len(params) > MAX_PARAMS:
         raise ValueError("params")
-    for dtype, digest in (*bases, *(identity for identity, _ in buffers)):
-        if dtype not in BITS or type(digest) is not bytes or len(digest) != 32:
-            raise ValueError("dtypes or digests of buffers")
-    if not buffers or any(not 0 < n <= MAX_BUFFER for _, n in buffers):
-        raise ValueError("lengths of buffers")
-    if len(buffers) > 1:
-        _check_bundle(payload)
-    stored = sum(map(_check_part, parts))
+    for base in bases:
+        _check_identity(base)
+    if isinstance(buffers, Members):
+        _check_bundle(buffers, payload)
+        stored = sum(parts[0].lengths)
+    else:
+        identity, size = buffers[0]
+        _check_identity(identity)
+        if type(size) is not int or not 0 < size <= MAX_BUFFER:
+            raise ValueError(f"a buffer of {size!r} bytes")
+        stored = sum(map(_check_part, parts))
     if stored != nbytes:
         raise ValueError(f"{stored} bytes in parts, {nbytes} in the pack")
 
 
-def _check_bundle(payload: Payload) -> None:
-    sizes = [nbytes for _, nbytes in payload.buffers]
-    if len(sizes) > BUNDLE_BUFFERS or sum(sizes) > BUNDLE:
-        raise ValueError(f"{len(sizes)} buffers of {sum(sizes)} bytes together")
-    if len({identity.dtype for identity, _ in payload.buffers}) > 1:
-        raise ValueError("buffers of several dtypes together")
-    longest = min(sizes) // 2 + MIN_BLOCK  # so to read one takes at most 2n + 4 KiB
-    if payload.depth > 1 or any(part.block > longest for part in payload.parts):
+def _check_identity(buffer: BufferId) -> None:
+    dtype, digest = buffer
+    if dtype not in BITS or type(digest) is not bytes or len(digest) != 32:
+        raise ValueError("dtypes or digests of buffers")
+
+
+def _check_bundle(buffers: Members, payload: Payload) -> None:
+    """Check buffers that share a payload: each must lie in a block hardly longer than itself."""
+    if payload.depth > 1 or len(payload.parts) != 1:
         raise ValueError("buffers together that cannot be read one by one")
+    part = payload.parts[0]
+    if buffers.dtype not in BITS or part.dtype != buffers.dtype or type(part.nbytes) is not int:
+        raise ValueError(f"a part of {part.dtype} for buffers of {buffers.dtype}")
+    sizes, blocks, total = np.array(buffers.sizes), np.array(part.sizes), part.nbytes
+    if not 0 < len(sizes) <= BUNDLE_BUFFERS or not sizes.sum() == blocks.sum() == total <= BUNDLE:
+        raise ValueError(f"{len(sizes)} buffers together in {total} bytes")
+    if not 0 < sizes.min() <= sizes.max() < SHORT or blocks.min() <= 0:
+        raise ValueError("lengths of buffers")
+    if len(blocks) != len(part.lengths) or (np.array(part.lengths) > blocks).any():
+        raise ValueError("a block that is longer than what it decodes to")
+    ends = np.cumsum(sizes)
+    last = np.searchsorted(ends, np.cumsum(blocks))  # the last buffer of each block
+    first = np.concatenate(([0], last[:-1] + 1))
+    if (ends[last] != np.cumsum(blocks)).any():
+        raise ValueError("a block that ends inside a buffer")
+    shortest = np.minimum.reduceat(sizes, first).tolist()
+    if any(map(operator.gt, part.sizes, map(longest_block, shortest))):
+        raise ValueError("a block that is too long for a buffer in it")
 
 
 def _check_part(part: StoredPart) -> int:
     """Check a part; how many bytes it has in the pack."""
-    _, dtype, nbytes, block, lengths = part
+    _, dtype, nbytes, block, lengths, _ = part
     if type(lengths) is not tuple or any(type(n) is not int for n in (nbytes, block, *lengths)):
         raise ValueError("a number that is none")
     if dtype not in BITS or not MIN_BLOCK <= block <= MAX_BLOCK or block & (block - 1):
