@@ -26,41 +26,42 @@ def gather(
 
     ``digested`` gives the bytes of the short ones.
     """
-    bundles: dict[tuple[str, bool], _Bundle] = {}
-    for identity, run in runs:
+    short: dict[tuple[str, bool], list[tuple[BufferId, Run]]] = {}
+    for item in runs:
+        identity, run = item
         dtype, _, nbytes, big_endian = run
         if nbytes >= SHORT:
             yield Wanted(((identity, nbytes),), run_source(file, run))
             continue
-        bundle = bundles.get((dtype, big_endian))
-        if bundle is None or not bundle.has_room(nbytes):
-            if bundle:
-                yield bundle.wanted(digested)
-            bundle = bundles[dtype, big_endian] = _Bundle()
-        bundle.nbytes += nbytes
-        bundle.buffers.append((identity, nbytes))
-        bundle.runs.append(run)
-    for bundle in bundles.values():
-        yield bundle.wanted(digested)
+        kind = short.setdefault((dtype, big_endian), [])
+        kind.append(item)
+        if len(kind) == BUNDLE_BUFFERS:
+            yield from _bundles(digested, kind)
+            kind.clear()
+    for kind in short.values():
+        yield from _bundles(digested, kind)
 
 
-class _Bundle:
-    """Short runs of one dtype and byte order."""
+def _bundles(digested: Digested, short: Sequence[tuple[BufferId, Run]]) -> Iterator[Wanted]:
+    """Bundles of short runs of one dtype and byte order."""
+    first = nbytes = 0
+    for end, (_, run) in enumerate(short):
+        nbytes += run.nbytes
+        if nbytes > BUNDLE:
+            yield _bundle(digested, short[first:end])
+            first, nbytes = end, run.nbytes
+    if nbytes:
+        yield _bundle(digested, short[first:])
 
-    def __init__(self) -> None:
-        self.nbytes = 0
-        self.buffers: list[tuple[BufferId, int]] = []
-        self.runs: list[Run] = []
 
-    def has_room(self, nbytes: int) -> bool:
-        return self.nbytes + nbytes <= BUNDLE and len(self.runs) < BUNDLE_BUFFERS
-
-    def wanted(self, digested: Digested) -> Wanted:
-        dtype, _, _, big_endian = self.runs[0]
-        data: Source = Joined(_windows(digested, self.runs))
-        data = swapped(data, dtype) if big_endian else data
-        blocks = _cut([run.nbytes for run in self.runs])
-        return Wanted(tuple(self.buffers), data, blocks=tuple(blocks), checked=True)
+def _bundle(digested: Digested, short: Sequence[tuple[BufferId, Run]]) -> Wanted:
+    runs = [run for _, run in short]
+    dtype, _, _, big_endian = runs[0]
+    data: Source = Joined(_windows(digested, runs))
+    data = swapped(data, dtype) if big_endian else data
+    buffers = tuple([(identity, run.nbytes) for identity, run in short])
+    blocks = tuple(_cut([run.nbytes for run in runs]))
+    return Wanted(buffers, data, blocks=blocks, checked=True)
 
 
 def _windows(file: Source, runs: Sequence[Run]) -> Iterator[Source]:

@@ -6,6 +6,8 @@ a checkpoint may have 50,000 of them and a named tuple is built in half the time
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -73,8 +75,7 @@ def check_layout(layout: Layout, size: int) -> None:
         When buffers overlap or leave the file, or a group is not inside its buffer.
     """
     end = 0
-    for number, buffer in enumerate(layout.buffers):
-        dtype, start, nbytes, _ = buffer
+    for number, (dtype, start, nbytes, _) in enumerate(layout.buffers):
         if start < end or nbytes < 0 or start + nbytes > size:
             raise CheckpointError(
                 f"Buffer {number} lies at bytes {start} to {start + nbytes}, expected it between "
@@ -83,18 +84,18 @@ def check_layout(layout: Layout, size: int) -> None:
         if dtype not in BITS or nbytes * 8 % BITS[dtype]:
             raise CheckpointError(f"Buffer {number} has {nbytes} bytes, which no {dtype} fills")
         end = start + nbytes
-    names = set()
+    _check_names([tensor.name for tensor in layout.tensors])
+    kinds = {}  # most groups of a checkpoint are of a few kinds
     for tensor in layout.tensors:
-        if tensor.name in names:
-            raise CheckpointError(f"Two parameter groups are named {tensor.name!r}")
-        names.add(tensor.name)
-        if not 0 <= tensor.buffer < len(layout.buffers):
-            raise CheckpointError(
-                f"Group {tensor.name!r} names buffer {tensor.buffer} of {len(layout.buffers)}"
-            )
+        name, dtype, shape, number, offset, strides = tensor
+        if not 0 <= number < len(layout.buffers):
+            raise CheckpointError(f"Group {name!r} names buffer {number} of {len(layout.buffers)}")
+        of, _, nbytes, big_endian = layout.buffers[number]
+        kinds[dtype, shape, offset, strides, of, nbytes, big_endian] = tensor
+    for tensor in kinds.values():
         check_tensor(tensor, layout.buffers[tensor.buffer])
     expanded = sum(
-        count_bytes(tensor.dtype, tensor.shape) for tensor in layout.tensors if tensor.strides
+        [count_bytes(tensor.dtype, tensor.shape) for tensor in layout.tensors if tensor.strides]
     )
     if expanded > 16 * size + MAX_EXPANDED:
         raise CheckpointError(
@@ -102,13 +103,20 @@ def check_layout(layout: Layout, size: int) -> None:
         )
 
 
+def _check_names(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        name = Counter(names).most_common(1)[0][0]
+        raise CheckpointError(f"Two parameter groups are named {name!r}")
+    for name in names:
+        if not name.isascii() and name != _join_surrogates(name):
+            raise CheckpointError(f"Group {name!r} has one character as two surrogates in its name")
+
+
 def check_tensor(tensor: Tensor, buffer: Buffer) -> None:
     """Check that a group lies inside its buffer; errors as in :func:`check_layout`."""
     name, dtype, shape, _, offset, strides = tensor
     if dtype != buffer.dtype and not _may_view(tensor, buffer):
         raise CheckpointError(f"Group {name!r} is {dtype}, its buffer is {buffer.dtype}")
-    if not name.isascii() and name != _join_surrogates(name):
-        raise CheckpointError(f"Group {name!r} has one character as two surrogates in its name")
     try:
         end = _end_of(dtype, shape, offset, strides)
     except ValueError as fault:

@@ -35,7 +35,7 @@ from git_theta.storage.chain import chain
 from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import BufferId, Payload
+from git_theta.storage.payload import SHORT, BufferId, Payload
 from git_theta.table import Run, Table, cut_runs, read_table
 from git_theta.updates.grounds import Bases, Candidate
 
@@ -176,24 +176,31 @@ def _wanted(
             seen.add(identity)
             yield Wanted(((identity, chunk.data.size),), chunk.data, bases)
 
-    roles: dict[BufferId, Role] = {}
+    missing = {
+        identity: runs[number]
+        for _, identity, number in described.stored
+        if identity not in seen and runs[number].nbytes
+    }
+    roles = _roles(described, runs)
+    for one in gather(file, digested, missing.items()):
+        role = roles.get(one.buffers[0][0])
+        yield _related(one, role, lineage) if role else one
+
+
+def _roles(described: Description, runs: Sequence[Run]) -> dict[BufferId, Role]:
+    """What the longer runs are in the file; of equal ones, the first."""
     groups, viewed = described.groups, parts(described.table, described.groups)
     by_name = {group.name: group for group in groups} if viewed else {}
-
-    def missing() -> Iterator[tuple[BufferId, Run]]:
-        for item, identity, number in described.stored:
-            if identity not in seen and runs[number].nbytes:
-                seen.add(identity)
-                if item <= len(groups):
-                    roles[identity] = Role(groups[item - 1])
-                elif number in viewed:
-                    name, part = viewed[number]
-                    roles[identity] = Role(by_name[name], part)
-                yield identity, runs[number]
-
-    for one in gather(file, digested, missing()):
-        role = None if one.blocks else roles.get(one.buffers[0][0])
-        yield _related(one, role, lineage) if role else one
+    roles: dict[BufferId, Role] = {}
+    for item, identity, number in described.stored:
+        if runs[number].nbytes < SHORT or identity in roles:
+            continue
+        if item <= len(groups):
+            roles[identity] = Role(groups[item - 1])
+        elif number in viewed:
+            name, part = viewed[number]
+            roles[identity] = Role(by_name[name], part)
+    return roles
 
 
 def _related(wanted: Wanted, role: Role, lineage: Lineage) -> Wanted:

@@ -5,7 +5,7 @@ Pure: from a layout and digests to values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from git_theta.checkpoint import Layout
@@ -56,46 +56,31 @@ def describe(
     LimitExceeded
         When there are more of them than metadata can hold.
     """
-    groups = tuple(
-        sorted(
-            Group(tensor.name, tensor.dtype, tensor.shape, value)
-            for tensor, value in zip(layout.tensors, tensor_digests, strict=True)
-        )
-    )
-    numbers = {group.name: number for number, group in enumerate(groups, 1)}
-    owners = _owners(layout, numbers, whole)
+    tensors = layout.tensors
+    order = sorted(range(len(tensors)), key=[tensor.name for tensor in tensors].__getitem__)
+    groups = tuple([Group(*tensors[n][:3], tensor_digests[n]) for n in order])
+    numbers = dict(zip(order, range(1, 1 + len(order)), strict=True))
+    # for each run that is all of a group: the item number of the first such group
+    owners = {whole[n]: numbers[n] for n in reversed(order)}
     others = {
-        StoredBuffer(run.dtype, run.nbytes, run_digests[number]): number
+        StoredBuffer(run.dtype, run.nbytes, run_digests[number])
         for number, run in enumerate(runs)
         if number not in owners
     }
     buffers = tuple(sorted(others))
-    stored = [
-        (item, BufferId(groups[item - 1].dtype, groups[item - 1].digest), run)
-        for run, item in owners.items()
-    ]
-    stored += [
-        (item, BufferId(buffer.dtype, buffer.digest), others[buffer])
-        for item, buffer in enumerate(buffers, 1 + len(groups))
-    ]
     placed = {buffer: item for item, buffer in enumerate(buffers, 1 + len(groups))}
     run_items = [
         owners.get(number) or placed[StoredBuffer(run.dtype, run.nbytes, run_digests[number])]
         for number, run in enumerate(runs)
     ]
+    found = dict(zip(run_items, range(len(runs)), strict=True))
+    stored = [
+        (item, BufferId(runs[number].dtype, run_digests[number]), number)
+        for item, number in sorted(found.items())
+    ]
     table = _table(layout, runs, first, run_items, numbers)
     check_limits(table, 1 + len(groups) + len(buffers))
-    return Description(groups, buffers, table, tuple(sorted(stored)))
-
-
-def _owners(layout: Layout, numbers: dict[str, int], whole: Sequence[int | None]) -> dict[int, int]:
-    """For each run that is all of a group: the item number of the first such group."""
-    owners: dict[int, int] = {}
-    for tensor, run in zip(layout.tensors, whole, strict=True):
-        if run is not None:
-            number = numbers[tensor.name]
-            owners[run] = min(number, owners.get(run, number))
-    return owners
+    return Description(groups, buffers, table, tuple(stored))
 
 
 def _table(
@@ -103,15 +88,13 @@ def _table(
     runs: Sequence[Run],
     first: Sequence[int],
     run_items: Sequence[int],
-    numbers: dict[str, int],
+    numbers: Mapping[int, int],
 ) -> Table:
-    gaps, end = [], 0
-    for run in runs:
-        gaps.append(run.start - end)
-        end = run.start + run.nbytes
+    ends = [0, *[start + nbytes for _, start, nbytes, _ in runs]]
+    gaps = [run[1] - end for run, end in zip(runs, ends, strict=False)]
     views = []
-    for tensor in layout.tensors:
-        number, begin = numbers[tensor.name], first[tensor.buffer]
+    for index, tensor in enumerate(layout.tensors):
+        number, begin = numbers[index], first[tensor.buffer]
         if run_items[begin] == number:
             continue
         after = first[tensor.buffer + 1] if tensor.buffer + 1 < len(first) else len(runs)

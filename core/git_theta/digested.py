@@ -14,9 +14,9 @@ import blake3
 from git_theta.errors import FileChangedError
 from git_theta.source import Source
 
-STRETCH = 2**18
+STRETCH = 2**16
 """About how many bytes are compared at a time."""
-_HELD = 16  # stretches: each thread reads one or two at a time
+_HELD = 256  # stretches: in another order than the file's, several are read in turn
 
 
 class Digested(Source):

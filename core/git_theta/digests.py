@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import blake3
 
@@ -61,15 +62,16 @@ def digest_tensors(
 def whole_runs(layout: Layout, runs: Sequence[Run], first: Sequence[int]) -> list[int | None]:
     """For each tensor the run that it is all of; None for a view."""
     found: list[int | None] = []
+    nbytes_of = lru_cache(2**12)(count_bytes)  # most groups have one of few shapes
     for _, dtype, shape, buffer, offset, strides in layout.tensors:
         number = first[buffer]
-        run = runs[number]
+        of, _, nbytes, _ = runs[number]
         whole = (
             strides is None
             and offset == 0
-            and dtype == run.dtype
-            and run.nbytes == layout.buffers[buffer].nbytes
-            and count_bytes(dtype, shape) == run.nbytes
+            and dtype == of
+            and nbytes == layout.buffers[buffer].nbytes
+            and nbytes == nbytes_of(dtype, shape)
         )
         found.append(number if whole else None)
     return found

@@ -23,7 +23,8 @@ from git_theta.metadata_fields import (
     parse_shape,
     parse_word,
     print_ranges,
-    quote,
+    print_shape,
+    quote_all,
     split_fields,
     unquote,
 )
@@ -164,8 +165,9 @@ def _print_lines(metadata: Metadata) -> Iterator[str]:
     yield f"file {metadata.digest.hex()} {metadata.nbytes}"
     skeleton = metadata.skeleton
     yield f"skeleton {skeleton.digest.hex()} {skeleton.nbytes} {skeleton.cuts}"
-    for name, dtype, shape, digest in metadata.groups:
-        yield f"group {quote(name)} {dtype} [{','.join(map(str, shape))}] {digest.hex()}"
+    names = quote_all([group.name for group in metadata.groups])
+    for name, (_, dtype, shape, digest) in zip(names, metadata.groups, strict=True):
+        yield f"group {name} {dtype} {print_shape(shape)} {digest.hex()}"
     for dtype, nbytes, digest in metadata.buffers:
         yield f"buffer {dtype} {nbytes} {digest.hex()}"
     for pack, nbytes, items in metadata.packs:

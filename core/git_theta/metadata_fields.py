@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from git_theta.checkpoint import MAX_RANK
@@ -23,6 +24,13 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 def quote(name: str) -> str:
     """A group's name as it stands in metadata."""
     return name if _BARE.fullmatch(name) else json.dumps(name)
+
+
+def quote_all(names: Sequence[str]) -> Sequence[str]:
+    """Groups' names as they stand in metadata."""
+    if all(names) and _BARE.fullmatch("".join(names)):  # as nearly always
+        return names
+    return [quote(name) for name in names]
 
 
 def unquote(text: str) -> str:
@@ -98,6 +106,13 @@ def parse_ranges(text: str, count: int) -> tuple[int, ...]:
     return tuple(items)
 
 
+@lru_cache(2**12)  # most groups have one of few shapes
+def print_shape(shape: tuple[int, ...]) -> str:
+    """A shape as ``[2,3]``."""
+    return f"[{','.join(map(str, shape))}]"
+
+
+@lru_cache(2**12)
 def parse_shape(text: str) -> tuple[int, ...]:
     """``[2,3]`` as a tuple."""
     if not _SHAPE.fullmatch(text):
