@@ -56,9 +56,7 @@ def test_every_short_buffer_lies_in_one_block_that_is_cheap_to_read(sizes: list[
         edges = list(accumulate(blocks, initial=0))
         for end, n in zip(accumulate(lengths), lengths, strict=True):
             (block,) = [
-                high - low
-                for low, high in pairwise(edges)
-                if low <= end - n and end <= high
+                high - low for low, high in pairwise(edges) if low <= end - n and end <= high
             ]
             assert block <= 2 * n + 4096
 

@@ -16,7 +16,7 @@ import zstandard
 from git_theta.dtypes import count_bytes
 from git_theta.formats.npy import DTYPES, Npy
 from git_theta.formats.safetensors import Safetensors
-from git_theta.formats.safetensors_header import DTYPES as SAFETENSORS_DTYPES
+from git_theta.formats.safetensors_json import DTYPES as SAFETENSORS_DTYPES
 from git_theta.formats.zip import Zip
 from git_theta.serializers.planes import Planes
 from git_theta.serializers.raw import Raw

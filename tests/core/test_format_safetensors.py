@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from git_theta.checkpoint import Layout, check_layout
 from git_theta.dtypes import BITS, count_bytes
 from git_theta.errors import CheckpointError, LimitExceeded
-from git_theta.formats import safetensors_header
+from git_theta.formats import safetensors_header, safetensors_json
 from git_theta.formats.detect import Context
 from git_theta.formats.interface import TensorData
 from git_theta.formats.safetensors import Safetensors
@@ -88,7 +88,7 @@ def headers(draw: st.DrawFn) -> tuple[dict[str, Any], int]:
     groups = {}
     end = 0
     for name in draw(st.lists(st.text(max_size=6), unique=True, max_size=5)):
-        dtype = draw(st.sampled_from(sorted(safetensors_header.DTYPES)))
+        dtype = draw(st.sampled_from(sorted(safetensors_json.DTYPES)))
         shape = draw(st.lists(st.integers(0, 4), max_size=3))
         if math.prod(shape) * BITS[dtype] % 8:
             shape = [*shape, 4]
@@ -97,16 +97,24 @@ def headers(draw: st.DrawFn) -> tuple[dict[str, Any], int]:
         end += nbytes
     header = dict(draw(st.permutations(list(groups.items()))))
     if draw(st.booleans()):
-        header["__metadata__"] = draw(st.dictionaries(st.text(max_size=5), st.text(max_size=5)))
+        metadata = draw(st.dictionaries(st.text(max_size=5), st.text(max_size=5)))
+        first = draw(st.booleans())  # as the library writes it
+        header = (
+            {"__metadata__": metadata, **header} if first else {**header, "__metadata__": metadata}
+        )
     return header, end
 
 
-@given(headers(), st.booleans(), st.sampled_from(["", "   ", "\n\t "]))
+SEPARATORS = st.sampled_from([(",", ":"), (", ", ": ")])
+"""Those of the library come first."""
+
+
+@given(headers(), st.booleans(), SEPARATORS, st.sampled_from(["", "   ", "\n\t "]))
 def test_what_the_library_reads_is_read(
-    made: tuple[dict[str, Any], int], ascii_only: bool, padding: str
+    made: tuple[dict[str, Any], int], ascii_only: bool, separators: tuple[str, str], padding: str
 ) -> None:
     header, nbytes = made
-    text = json.dumps(header, ensure_ascii=ascii_only) + padding
+    text = json.dumps(header, ensure_ascii=ascii_only, separators=separators) + padding
     file = pack(text.encode("utf-8"), bytes(i % 251 for i in range(nbytes)))
     expected = read_with_library(file)
     assert expected is not None
@@ -150,7 +158,7 @@ def test_a_header_with_another_value_is_judged_as_the_library_judges_it(
         else:
             changed[key] = value
     size = max(0, nbytes + data.draw(st.sampled_from([0, 0, 0, -1, 1])))
-    file = pack(json.dumps(header), bytes(size))
+    file = pack(json.dumps(header, separators=data.draw(SEPARATORS)), bytes(size))
     shapes = [info.get("shape") for name, info in header.items() if name != "__metadata__"]
     if any(2**63 in shape for shape in shapes if isinstance(shape, list)):
         assert read(file) is None  # a number that metadata has no room for; the library has
@@ -295,7 +303,7 @@ def test_metadata_keeps_its_order(groups: dict[str, TensorData], tmp_path: Path)
     with path.open("wb") as out:
         FORMAT.write(groups, template, out)
     header, start = safetensors_header.read_header(BytesSource(path.read_bytes()))
-    assert list(header["__metadata__"].items()) == list(metadata.items())
+    assert list(header.metadata.items()) == list(metadata.items())
     assert start % 8 == 0
     with safetensors.safe_open(path, "numpy") as opened:
         assert opened.metadata() == metadata
@@ -317,3 +325,19 @@ def test_metadata_keeps_its_order(groups: dict[str, TensorData], tmp_path: Path)
 def test_what_safetensors_cannot_hold_is_refused(name: str, group: TensorData) -> None:
     with pytest.raises(CheckpointError):
         FORMAT.write({name: group}, None, io.BytesIO())
+
+
+@given(headers())
+def test_spaces_in_a_header_change_nothing(made: tuple[dict[str, Any], int]) -> None:
+    """The library's spelling is read in another way than any other."""
+    usual, other = (
+        json.dumps(made[0], separators=separators) for separators in ((",", ":"), (", ", ": "))
+    )
+    for spelling in (usual, usual + "  "):
+        assert as_lists(safetensors_json.parse_header(spelling)) == as_lists(
+            safetensors_json.parse_header(other)
+        )
+
+
+def as_lists(header: safetensors_json.Header) -> list[list[Any]]:
+    return [list(header.metadata.items()), *map(list, header[1:])]

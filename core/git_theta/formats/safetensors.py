@@ -16,7 +16,7 @@ from git_theta.checkpoint import Layout
 from git_theta.dtypes import count_bytes
 from git_theta.errors import CheckpointError
 from git_theta.formats.interface import CheckpointFormat, ScanContext, TensorData
-from git_theta.formats.safetensors_header import check_metadata, find_tensors, read_header
+from git_theta.formats.safetensors_header import find_tensors, read_header
 from git_theta.source import FileSource, Source
 
 _MAX_HEADER = 100_000_000  # the library's own cap, in bytes
@@ -58,7 +58,6 @@ class Safetensors(CheckpointFormat):
     def scan(self, file: Source, context: ScanContext) -> Layout:
         """Find the groups; each has a buffer of its own, in the order of the file's bytes."""
         header, start = read_header(file)
-        check_metadata(header)
         return Layout(*find_tensors(header, start, file.size))
 
     def write(
@@ -70,7 +69,7 @@ class Safetensors(CheckpointFormat):
         keeps one page, and the true bytes are put in their place while the file is copied. The
         library writes metadata in another order each time, so it is put in here, in its own order.
         """
-        metadata = check_metadata(read_header(template)[0]) if template else {}
+        metadata = read_header(template)[0].metadata if template else {}
         with tempfile.TemporaryDirectory(dir=_folder_of(out)) as folder:
             path = Path(folder, "zeros.safetensors")
             _serialize_zeros(tensors, path)
