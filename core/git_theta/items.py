@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from functools import lru_cache
 
 from git_theta.digests import digest
+from git_theta.dtypes import count_bytes
 from git_theta.errors import MetadataError, MissingPackError, PackError, ThetaError
 from git_theta.metadata import Metadata
 from git_theta.source import Source
@@ -14,6 +16,16 @@ from git_theta.storage.payload import BufferId
 
 RESTORE = "Run git theta fsck, and restore the pack from a copy"
 """What to do about a damaged pack."""
+
+
+def all_items(metadata: Metadata) -> list[tuple[BufferId, int]]:
+    """Identity and length in bytes of every item; the skeleton's first."""
+    skeleton = metadata.skeleton
+    count = lru_cache(2**12)(count_bytes)  # most groups have one of few shapes
+    items = [(BufferId("U8", skeleton.digest), skeleton.nbytes)]
+    items += [(BufferId(d, digest), count(d, shape)) for _, d, shape, digest in metadata.groups]
+    items += [(BufferId(d, digest), nbytes) for d, nbytes, digest in metadata.buffers]
+    return items
 
 
 def item_identity(metadata: Metadata, item: int, path: str = "") -> tuple[BufferId, int]:

@@ -6,7 +6,7 @@ skeleton -> table -> every run decoded in file order -> one digest over all that
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ import blake3
 from git_theta.errors import MetadataError, MissingPackError, PackError
 from git_theta.items import (
     RESTORE,
+    all_items,
     digest_item,
-    item_identity,
     item_name,
     missing,
     told,
@@ -30,7 +30,7 @@ from git_theta.skeleton import Chunks, Origin, read_skeleton
 from git_theta.source import Source
 from git_theta.storage.decode import EMPTY, Reader
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import MAX_BLOCK
+from git_theta.storage.payload import MAX_BLOCK, BufferId
 from git_theta.table import Table, read_table
 from git_theta.views import swapped
 
@@ -63,11 +63,12 @@ class Rebuilt:
     def items(self) -> dict[int, Source]:
         """The bytes of each item that lies in the file, little-endian where it is numbers."""
         found: dict[int, Source] = {}
+        items = all_items(self.metadata)
         runs = iter(zip(self.table.items, self.table.big_endian, strict=True))
         for item, data in self.pieces:
             if item:
                 number, big_endian = next(runs)
-                dtype = item_identity(self.metadata, number)[0].dtype
+                dtype = items[number][0].dtype
                 found[number] = swapped(data, dtype) if big_endian else data
         return found
 
@@ -91,18 +92,21 @@ def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugin
     except (MetadataError, PackError):
         skeleton.verify()  # what is damaged is not malformed
         raise
-    total = skeleton.size - at + sum(item_identity(metadata, item, path)[1] for item in table.items)
+    items = all_items(metadata)
+    total = skeleton.size - at + sum([items[item][1] for item in table.items])
     if total != metadata.nbytes or sum(table.gaps) > skeleton.size - at:
         raise MetadataError(f"{path}: its parts have {total} bytes, expected {metadata.nbytes}")
-    sources = _open_items(metadata, path, table, store, reader)
+    opened = {item: items[item] for item in dict.fromkeys(table.items)}
+    sources = _open_items(opened, metadata, path, store, reader)
     pieces = []
     for gap, item, big_endian in zip(table.gaps, table.items, table.big_endian, strict=True):
         if gap:
             pieces.append(Piece(0, skeleton.window(at, gap)))
             at += gap
         source = sources[item]
-        dtype = item_identity(metadata, item)[0].dtype
-        pieces.append(Piece(item, swapped(source, dtype) if big_endian else source))
+        if big_endian:
+            source = swapped(source, items[item][0].dtype)
+        pieces.append(Piece(item, source))
     pieces.append(Piece(0, skeleton.window(at, skeleton.size - at)))
     return Rebuilt(metadata, path, table, tuple(pieces), skeleton, store)
 
@@ -137,15 +141,18 @@ def content(
 
 
 def _open_items(
-    metadata: Metadata, path: str, table: Table, store: LocalStore, reader: Reader
+    items: Mapping[int, tuple[BufferId, int]],
+    metadata: Metadata,
+    path: str,
+    store: LocalStore,
+    reader: Reader,
 ) -> dict[int, Source]:
-    identities = {item: item_identity(metadata, item, path) for item in dict.fromkeys(table.items)}
-    located = store.find(identity for identity, nbytes in identities.values() if nbytes)
-    lost = [n for n, (i, nbytes) in identities.items() if nbytes and i not in located]
+    located = store.find(identity for identity, nbytes in items.values() if nbytes)
+    lost = [n for n, (i, nbytes) in items.items() if nbytes and i not in located]
     if lost:
         raise missing(metadata, path, store, lost)
     sources = {}
-    for item, (identity, nbytes) in identities.items():
+    for item, (identity, nbytes) in items.items():
         try:
             source = reader.open(identity, located[identity]) if nbytes else EMPTY
         except (MissingPackError, PackError) as fault:
@@ -184,8 +191,9 @@ def _read_batch(batch: tuple[Source, int, int]) -> bytes | memoryview:
 def _blame(rebuilt: Rebuilt) -> None:
     """Raise the error that names the first damaged item; return when each is what it should be."""
     rebuilt.skeleton.verify()
+    items = all_items(rebuilt.metadata)
     for item, source in rebuilt.items().items():
-        name, identity = item_name(rebuilt.metadata, item), item_identity(rebuilt.metadata, item)[0]
+        name, identity = item_name(rebuilt.metadata, item), items[item][0]
         found = digest_item(source, rebuilt.path, name)
         if source.size and found != identity.digest:
             raise PackError(

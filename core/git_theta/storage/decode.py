@@ -211,11 +211,10 @@ class Reader:
             self._payloads[key] = payload, source, list(accumulate(sizes, initial=0))
         payload, source, starts = self._payloads[key]
         slot = location.slot
-        if slot >= len(payload.buffers) or payload.buffers[slot][0] != buffer:
+        identity, nbytes = payload.buffers[slot] if slot + 1 < len(starts) else (None, 0)
+        if identity != buffer:
             raise PackError(f"The index is wrong about {buffer}", remedy="Run git theta fsck")
-        return (
-            source if len(starts) == 2 else Window(source, starts[slot], payload.buffers[slot][1])
-        )
+        return source if len(starts) == 2 else Window(source, starts[slot], nbytes)
 
     def _open_checked(self, pack: Pack, payload: Payload, number: int) -> Source:
         try:

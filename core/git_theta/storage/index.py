@@ -124,16 +124,20 @@ class Index:
     def find(self, buffers: Iterable[BufferId]) -> dict[BufferId, list[Location]]:
         """Where buffers lie, those that are read with the fewest payloads first."""
         found: dict[BufferId, list[Location]] = {}
+        packs = dict(self._db.execute("SELECT number, id FROM packs"))
         for batch in _batches(buffers, 500):
             marks = ", ".join("?" * len(batch))
             rows = self._db.execute(
-                "SELECT dtype, digest, id, payload, slot, depth FROM buffers "
-                "JOIN packs ON pack = number "
-                f"WHERE digest IN ({marks}) ORDER BY depth, id, payload",
+                "SELECT dtype, digest, pack, payload, slot, depth FROM buffers "
+                f"WHERE digest IN ({marks})",
                 [identity.digest for identity in batch],
             )
-            for dtype, digest, *rest in rows:
-                found.setdefault(BufferId(dtype, digest), []).append(Location(*rest))
+            for dtype, digest, pack, payload, slot, depth in rows:
+                location = Location(packs[pack], payload, slot, depth)
+                found.setdefault(BufferId(dtype, digest), []).append(location)
+        for locations in found.values():
+            if len(locations) > 1:
+                locations.sort(key=lambda at: (at.depth, at.pack, at.payload))
         return found
 
 
