@@ -58,7 +58,12 @@ def describe(
     """
     tensors = layout.tensors
     order = sorted(range(len(tensors)), key=[tensor.name for tensor in tensors].__getitem__)
-    groups = tuple([Group(*tensors[n][:3], tensor_digests[n]) for n in order])
+    groups = tuple(
+        [
+            Group(name, dtype, shape, tensor_digests[n])
+            for n, (name, dtype, shape, *_) in zip(order, [tensors[n] for n in order], strict=True)
+        ]
+    )
     numbers = dict(zip(order, range(1, 1 + len(order)), strict=True))
     # for each run that is all of a group: the item number of the first such group
     owners = {whole[n]: numbers[n] for n in reversed(order)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
@@ -46,7 +47,7 @@ def digest_runs(
         found += digests
         for stretch in stretches:
             digested.add(*stretch)
-        advance(sum([run.nbytes for run in batch]))
+        advance(sum([nbytes for _, _, nbytes, _ in batch]))
     return found, digested
 
 
@@ -89,16 +90,14 @@ def tensor_source(file: Source, layout: Layout, tensor: Tensor) -> Source:
     return swapped(view, dtype) if buffer.big_endian else view
 
 
-def _batches(runs: Sequence[Run]) -> Iterator[list[Run]]:
+def _batches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
     """Runs that lie close together, read at once; a long run by itself."""
-    batch: list[Run] = []
-    for run in runs:
-        if batch and run.start + run.nbytes - batch[0].start > BLOCK:
-            yield batch
-            batch = []
-        batch.append(run)
-    if batch:
-        yield batch
+    ends = [start + nbytes for _, start, nbytes, _ in runs]
+    first = 0
+    while first < len(runs):
+        last = max(first + 1, bisect_right(ends, runs[first].start + BLOCK, first))
+        yield runs[first:last]
+        first = last
 
 
 def _digest_batch(
@@ -127,14 +126,11 @@ def _digest_batch(
 
 def _stretches(batch: Iterable[Run]) -> Iterator[tuple[int, int]]:
     """Where runs lie that are short and close together: start and length."""
-    begin = end = 0
-    for _, start, nbytes, _ in batch:
-        if nbytes >= SHORT or not nbytes:
-            continue
-        if not end or start + nbytes - begin > STRETCH or start - end > SHORT:
-            if end:
-                yield begin, end - begin
-            begin = start
-        end = start + nbytes
-    if end:
-        yield begin, end - begin
+    short = [(start, start + nbytes) for _, start, nbytes, _ in batch if 0 < nbytes < SHORT]
+    ends = [end for _, end in short]
+    first = 0
+    while first < len(short):
+        start = short[first][0]
+        last = max(first + 1, bisect_right(ends, start + STRETCH, first))
+        yield start, ends[last - 1] - start
+        first = last

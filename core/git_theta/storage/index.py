@@ -10,10 +10,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from git_theta.errors import StoreError
 from git_theta.storage.payload import BufferId
+
+Item = TypeVar("Item")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS packs (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL);
@@ -101,13 +103,16 @@ class Index:
             (number,) = self._db.execute(
                 "SELECT number FROM packs WHERE id = ?", (pack,)
             ).fetchone()
-            self._db.executemany(
-                "INSERT OR IGNORE INTO buffers VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    (identity.digest, identity.dtype, number, payload, slot, depth)
-                    for payload, slot, depth, identity in buffers
-                ),
-            )
+            for batch in _batches(buffers, 50):  # a row each would take longer than SQLite does
+                rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(batch))
+                self._db.execute(
+                    f"INSERT OR IGNORE INTO buffers VALUES {rows}",
+                    [
+                        value
+                        for payload, slot, depth, (dtype, digest) in batch
+                        for value in (digest, dtype, number, payload, slot, depth)
+                    ],
+                )
             self._db.execute("COMMIT")
         except BaseException:
             self._db.execute("ROLLBACK")
@@ -141,7 +146,7 @@ class Index:
         return found
 
 
-def _batches(items: Iterable[BufferId], size: int) -> Iterator[Sequence[BufferId]]:
+def _batches(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
