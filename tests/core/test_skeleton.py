@@ -50,7 +50,8 @@ def test_few_chunks_are_open_at_once(
     monkeypatch.setattr(decode_module, "RECENT_BYTES", 0)
     monkeypatch.setattr("git_theta.smudge.MAX_BLOCK", 2**19)
     metadata = parse(clean_file(NOISE, store))
-    gc.collect()  # what other tests left would go meanwhile
+    monkeypatch.setattr(decode_module, "_recent", decode_module._Recent())  # of this test alone
+    gc.collect()
     before, most, found = parts_alive(), 0, bytearray()
     rebuilt = rebuild(metadata, "x", store=store, plugins=plugins())
     chunks = rebuilt.skeleton._count * 10
