@@ -33,6 +33,7 @@ from git_theta.testing.blocks import weights
 from git_theta.updates.delta import Delta
 from git_theta.updates.dense import Dense
 from git_theta.updates.patch import Patch
+from git_theta.updates.sparse import Sparse
 
 LARGE = 2**32
 """Bytes of a sparse file that no scan may hold in memory."""
@@ -273,6 +274,31 @@ class TestDelta(UpdateTypeConformance):
             "rows appended": Pair(base + weights("F32", 400, seed=1), base, "F32", (110, 10)),
             "rows removed": Pair(base[:2000], base, "F32"),
             "complex": Pair(base[::-1], base, "C64"),
+        }
+
+
+def scattered(dtype: str, nbytes: int, every: int) -> bytes:
+    """The numbers of ``weights(dtype, nbytes)`` with one bit of every so many bytes flipped."""
+    data = bytearray(weights(dtype, nbytes))
+    data[::every] = bytes(byte ^ 1 for byte in data[::every])
+    return bytes(data)
+
+
+class TestSparse(UpdateTypeConformance):
+    update_type = Sparse()
+
+    def pairs(self) -> dict[str, Pair]:
+        base, long = weights("F32", 4000), weights("U8", 3 * 2**16 + 5)
+        return {
+            "one number": Pair(base[:96] + b"!?.," + base[100:], base, "F32"),
+            "equal numbers": Pair(base, base, "F32"),
+            "several blocks": Pair(scattered("U8", len(long), 1000), long, "U8"),
+            "rows appended": Pair(scattered("F32", 4000, 100) + base, base, "F32", (20, 100)),
+            "rows removed": Pair(scattered("F32", 4000, 100)[:2000], base, "F32"),
+            "complex": Pair(scattered("C64", 4000, 100), weights("C64", 4000), "C64"),
+            "truths": Pair(scattered("BOOL", 4000, 100), weights("BOOL", 4000), "BOOL"),
+            "half bytes": Pair(scattered("F4", 4000, 100), weights("F4", 4000), "F4"),
+            "integers": Pair(scattered("I64", 8000, 1000), weights("I64", 8000), "I64"),
         }
 
 

@@ -28,7 +28,7 @@ class Delta(UpdateType):
     def estimate(self, new: Numbers, bases: Sequence[Numbers]) -> int:
         """What the differences take in a few windows."""
         base, dtype = bases[0].data, new.dtype
-        common = _common(new.data.size, base.size, dtype)
+        common = common_bytes(new.data.size, base.size, dtype)
         residual = Residual(new.data.window(0, common), dtype, _predict(base, dtype))
         rest = new.data.window(common, new.data.size - common)
         return guess_stored(residual, word_name(dtype)) + guess_stored(rest, dtype)
@@ -36,7 +36,7 @@ class Delta(UpdateType):
     def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
         """Subtract the base; None where it has nothing in common."""
         base, dtype = bases[0].data, new.dtype
-        common = _common(new.data.size, base.size, dtype)
+        common = common_bytes(new.data.size, base.size, dtype)
         if not common:
             return None
         residual = Residual(new.data.window(0, common), dtype, _predict(base, dtype))
@@ -50,7 +50,7 @@ class Delta(UpdateType):
         if len(bases) != 1 or update.params:
             raise PackError(f"Expected one base and no params, found {len(bases)} bases")
         base = bases[0]
-        common = _common(nbytes, base.size, dtype)
+        common = common_bytes(nbytes, base.size, dtype)
         expected = [(word_name(dtype), common), (dtype, nbytes - common)]
         check_parts(update, [part for part in expected if part[1]])
         if not common:
@@ -59,8 +59,8 @@ class Delta(UpdateType):
         return Joined([head, update.parts[1].data]) if nbytes > common else head
 
 
-def _common(one: int, other: int, dtype: str) -> int:
-    """Bytes that two buffers have in common, as whole elements."""
+def common_bytes(one: int, other: int, dtype: str) -> int:
+    """Bytes that two buffers of ``one`` and ``other`` bytes have in common, as whole elements."""
     element = math.lcm(BITS[dtype], 8) // 8
     return min(one, other) // element * element
 

@@ -49,6 +49,23 @@ def read_words(data: Source, first: int, count: int, words: np.dtype[Any]) -> Bi
     return np.frombuffer(data.read(first * width, count * width), words)
 
 
+def zigzag(differences: Bits) -> Bits:
+    """Differences modulo 2^w, those near zero from either side as small numbers: 2x or -2x - 1."""
+    words = differences.dtype
+    sign = differences.view(words.str.replace("u", "i")) >> (8 * words.itemsize - 1)
+    numbers = differences << words.type(1)
+    numbers ^= sign.view(words)
+    return numbers
+
+
+def zigzag_undone(numbers: Bits) -> Bits:
+    """The differences of which :func:`zigzag` made ``numbers``."""
+    one = numbers.dtype.type(1)
+    differences = numbers >> one
+    differences ^= -(numbers & one)
+    return differences
+
+
 def _order(predicted: Bits, dtype: str) -> NDArray[np.intp] | None:
     """The order in which a block of a residual is stored; None: as it is."""
     found = _EXPONENT.get(SCALAR.get(dtype, dtype))
@@ -110,15 +127,13 @@ class Residual(_ByBlocks):
 
     def _compute_block(self, first: int, out: Bits) -> None:
         predicted = self._predict(first, len(out))
-        difference = read_words(self._new, first, len(out), self._words) - predicted
-        sign = difference.view(self._words.str.replace("u", "i")) >> (8 * self._words.itemsize - 1)
-        difference <<= 1
-        difference ^= sign.view(self._words)
+        new = read_words(self._new, first, len(out), self._words)
+        missed = zigzag(new - predicted)
         order = _order(predicted, self._dtype)
         if order is None:
-            out[:] = difference
+            out[:] = missed
         else:
-            np.take(difference, order, out=out, mode="clip")
+            np.take(missed, order, out=out, mode="clip")
 
 
 class Restored(_ByBlocks):
@@ -138,14 +153,12 @@ class Restored(_ByBlocks):
 
     def _compute_block(self, first: int, out: Bits) -> None:
         predicted = self._predict(first, len(out))
-        zigzag = read_words(self._residual, first, len(out), self._words)
-        difference = zigzag >> self._words.type(1)
-        difference ^= -(zigzag & self._words.type(1))
+        missed = zigzag_undone(read_words(self._residual, first, len(out), self._words))
         order = _order(predicted, self._dtype)
         if order is None:
-            out[:] = difference
+            out[:] = missed
         else:
-            out[order] = difference
+            out[order] = missed
         out += predicted
 
 
