@@ -16,8 +16,8 @@ from git_theta.updates.residual import Bits, read_words, word, word_name, zigzag
 
 BLOCK = 2**16
 """Numbers in a block, within which a gap fits 16 bits."""
-RUN = 4 * BLOCK
-"""Numbers that are compared at once."""
+RUN = 2**20
+"""Bytes of 8-bit numbers that are read at once, of wider ones twice as many."""
 HELD = 8 * 2**20
 """Bytes of changes that are held; beyond, runs are compared again when they are read."""
 
@@ -41,6 +41,7 @@ class Changes:
 
     def __init__(self, new: Source, base: Source, dtype: str) -> None:
         self._new, self._base, self._dtype, self._words = new, base, dtype, word(dtype)
+        self._step = min(RUN, 2 * RUN // self._words.itemsize)
         self._held: dict[int, _Run] = {}
         self._starts = [0]
 
@@ -50,7 +51,7 @@ class Changes:
         changes = cls(new, base, dtype)
         total = new.size // changes._words.itemsize
         counts, held, found = [], 0, 0
-        for number in range(-(-total // RUN)):
+        for number in range(-(-total // changes._step)):
             run = changes._compare(number)
             counts.append(run.counts)
             found += len(run.gaps)
@@ -87,14 +88,19 @@ class Changes:
         return self._held.get(number) or self._compare(number)
 
     def _compare(self, number: int) -> _Run:
-        first = number * RUN
-        count = min(RUN, self._new.size // self._words.itemsize - first)
-        new = read_words(self._new, first, count, self._words)
-        base = read_words(self._base, first, count, self._words)
-        where = np.flatnonzero(new != base)
-        counts = np.bincount(where // BLOCK, minlength=-(-count // BLOCK)).astype("<u4")
-        values = new[where]
-        return _Run(counts, gaps_between(where), values, zigzag(values - base[where]))
+        first = number * self._step
+        count = min(self._step, self._new.size // self._words.itemsize - first)
+        news = read_words(self._new, first, count, self._words)
+        bases = read_words(self._base, first, count, self._words)
+        gaps, values, differences = [], [], []
+        for at in range(0, count, BLOCK):
+            new, base = news[at : at + BLOCK], bases[at : at + BLOCK]
+            where = np.flatnonzero(new != base)
+            gaps.append(gaps_between(where))
+            values.append(new[where])
+            differences.append(zigzag(values[-1] - base[where]))
+        counts = np.array([len(block) for block in gaps], "<u4")
+        return _Run(counts, *map(np.concatenate, (gaps, values, differences)))
 
 
 def gaps_between(positions: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,135 @@
+"""Floats as exact binary32 (or binary64) numbers, and rounded back to a dtype's bits.
+
+Widening is exact. Narrowing is round to nearest, ties to even, on integer bits: the same on every
+machine and in every version of a library. What becomes no finite number is told by a mask, so NaNs,
+whose bits differ between machines, never leave here.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from git_theta.updates.residual import Bits
+
+Floats = NDArray[Any]
+"""Binary32, or binary64 for F64."""
+
+
+class _Layout(NamedTuple):
+    """How a dtype below 32 bits encodes a number: sign, exponent, mantissa."""
+
+    mantissa: int
+    """Bits of the mantissa."""
+    bias: int
+    """Of the exponent."""
+    largest: int
+    """The bits of the largest finite number."""
+    bits: int
+    """Bits of a number."""
+    signed_zero: bool = True
+    """Whether there is a -0; its bits are a NaN otherwise."""
+
+
+_LAYOUTS = {
+    "BF16": _Layout(7, 127, 0x7F7F, 16),
+    "F16": _Layout(10, 15, 0x7BFF, 16),
+    "F8_E4M3": _Layout(3, 7, 0x7E, 8),
+    "F8_E5M2": _Layout(2, 15, 0x7B, 8),
+    "F8_E4M3FNUZ": _Layout(3, 8, 0x7F, 8, signed_zero=False),
+    "F8_E5M2FNUZ": _Layout(2, 16, 0x7F, 8, signed_zero=False),
+}
+
+MANTISSA = {name: layout.mantissa for name, layout in _LAYOUTS.items()} | {"F32": 23, "F64": 52}
+"""Bits of the mantissa, by dtype name: the dtypes that this module knows."""
+
+
+def widened(bits: Bits, dtype: str) -> Floats:
+    """The exact values of a dtype's numbers; what is infinite or NaN becomes NaN or infinite."""
+    if dtype in ("F32", "F64"):
+        return bits.view(f"<f{bits.itemsize}")
+    if dtype == "BF16":
+        return (bits.astype("<u4") << 16).view("<f4")
+    return _values(dtype)[bits]
+
+
+def narrowed(values: Floats, dtype: str) -> tuple[Bits, NDArray[np.bool_]]:
+    """The nearest numbers of a dtype, as bits, and which of them are finite.
+
+    Parameters
+    ----------
+    values
+        Binary32; binary64 too where the dtype is F32 or F64. Binary32 is exact in F64.
+    dtype
+        safetensors' name of the dtype, one of :data:`MANTISSA`.
+
+    Returns
+    -------
+    tuple
+        Bits as unsigned integers, of which those of numbers that are not finite, or too large for
+        the dtype, mean nothing; and a mask that is true elsewhere.
+    """
+    if dtype in ("F32", "F64"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            same = values.astype("<f4" if dtype == "F32" else "<f8", copy=False)
+        return same.view(f"<u{same.itemsize}"), np.isfinite(same)
+    layout = _LAYOUTS[dtype]
+    word = values.astype("<f4", copy=False).view("<u4")
+    magnitude = word & np.uint32(0x7FFFFFFF)
+    rounded = _rounded(magnitude, layout)
+    finite = (magnitude < 0x7F800000) & (rounded <= layout.largest)
+    sign = (word >> np.uint32(31)) << np.uint32(layout.bits - 1)
+    if not layout.signed_zero:
+        sign *= rounded > 0
+    return (sign | rounded).astype(f"<u{layout.bits // 8}"), finite
+
+
+def _rounded(magnitude: NDArray[np.uint32], layout: _Layout) -> NDArray[np.uint32]:
+    """Bits of the nearest number to a binary32 number without its sign; beyond the largest, more.
+
+    Adding just below a half of the last place, and one more where that place is odd, carries into
+    it, and on into the exponent, exactly when the number rounds up.
+    """
+    shift, one = np.uint32(23 - layout.mantissa), np.uint32(1)
+    half = (one << (shift - one)) - one
+    rounded = (magnitude + half + (magnitude >> shift & one)) >> shift
+    if layout.bias == 127:
+        return rounded
+    rebias = (127 - layout.bias) << layout.mantissa
+    tiny = magnitude < np.uint32((128 - layout.bias) << 23)
+    normal = rounded - np.uint32(rebias)
+    if tiny.any():
+        normal[tiny] = _tiny(magnitude[tiny], layout)
+    return normal
+
+
+def _tiny(magnitude: NDArray[np.uint32], layout: _Layout) -> NDArray[np.uint32]:
+    """As :func:`_rounded`, where what comes out is below the smallest normal number."""
+    one, exponent = np.uint32(1), magnitude >> 23
+    mantissa = (magnitude & np.uint32(0x7FFFFF)) | np.uint32(0x800000)
+    # binary32's own subnormal numbers lie far below half of the smallest: 25 places leave nothing
+    shift = np.minimum(np.uint32(23 - layout.mantissa + 128 - layout.bias) - exponent, 25)
+    half = (one << (shift - one)) - one
+    rounded: NDArray[np.uint32] = (mantissa + half + (mantissa >> shift & one)) >> shift
+    return rounded
+
+
+@cache
+def _values(dtype: str) -> NDArray[np.float32]:
+    """The values of all numbers of a dtype, by their bits."""
+    layout = _LAYOUTS[dtype]
+    numbers = np.arange(2 ** (layout.bits - 1), dtype="<u4")
+    exponent = (numbers >> layout.mantissa).astype("<i4")
+    fraction = (numbers & np.uint32((1 << layout.mantissa) - 1)).astype("<f4")
+    fraction += (exponent > 0) * np.float32(1 << layout.mantissa)
+    power = np.maximum(exponent, 1) - layout.bias - layout.mantissa
+    positive = np.ldexp(fraction, power).astype("<f4")
+    positive[layout.largest + 1 :] = np.nan
+    values = np.concatenate((positive, -positive))
+    if not layout.signed_zero:
+        values[len(positive)] = np.nan
+    values.flags.writeable = False
+    return values
