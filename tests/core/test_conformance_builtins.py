@@ -33,6 +33,7 @@ from git_theta.testing.blocks import weights
 from git_theta.updates.delta import Delta
 from git_theta.updates.dense import Dense
 from git_theta.updates.patch import Patch
+from git_theta.updates.recipe import Recipe
 from git_theta.updates.sparse import Sparse
 
 LARGE = 2**32
@@ -299,6 +300,28 @@ class TestSparse(UpdateTypeConformance):
             "truths": Pair(scattered("BOOL", 4000, 100), weights("BOOL", 4000), "BOOL"),
             "half bytes": Pair(scattered("F4", 4000, 100), weights("F4", 4000), "F4"),
             "integers": Pair(scattered("I64", 8000, 1000), weights("I64", 8000), "I64"),
+        }
+
+
+def average(one: bytes, other: bytes, kind: str) -> bytes:
+    return ((np.frombuffer(one, kind) + np.frombuffer(other, kind)) / 2).tobytes()
+
+
+class TestRecipe(UpdateTypeConformance):
+    update_type = Recipe()
+
+    def pairs(self) -> dict[str, Pair]:
+        one, other = weights("F32", 8000), weights("F32", 8000, seed=1)
+        wide = [weights("F64", 8000, seed=seed) for seed in (1, 2)]
+        mean, mean64 = average(one, other, "<f4"), average(*wide, "<f8")
+        damaged = mean[:400] + b"!?!?" + mean[404:]
+        return {
+            "average": Pair(mean, one, "F32", others=(weights("F32", 8000, seed=2), other)),
+            "nearly an average": Pair(damaged, one, "F32", others=(other,)),
+            "average of a longer base": Pair(mean[:4000], one, "F32", others=(other,)),
+            "binary64": Pair(mean64, wide[0], "F64", others=(wide[1],)),
+            "complex": Pair(mean, one, "C64", others=(other,)),
+            "first rows": Pair(one[:4000], one, "F32", (100, 10), (200, 10)),
         }
 
 

@@ -62,7 +62,7 @@ def narrowed(values: Floats, dtype: str) -> tuple[Bits, NDArray[np.bool_]]:
     Parameters
     ----------
     values
-        Binary32; binary64 too where the dtype is F32 or F64. Binary32 is exact in F64.
+        Binary32, or binary64, which is rounded to binary32 first (but for F64).
     dtype
         safetensors' name of the dtype, one of :data:`MANTISSA`.
 
@@ -72,12 +72,12 @@ def narrowed(values: Floats, dtype: str) -> tuple[Bits, NDArray[np.bool_]]:
         Bits as unsigned integers, of which those of numbers that are not finite, or too large for
         the dtype, mean nothing; and a mask that is true elsewhere.
     """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        values = values.astype("<f8" if dtype == "F64" else "<f4", copy=False)
     if dtype in ("F32", "F64"):
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            same = values.astype("<f4" if dtype == "F32" else "<f8", copy=False)
-        return same.view(f"<u{same.itemsize}"), np.isfinite(same)
+        return values.view(f"<u{values.itemsize}"), np.isfinite(values)
     layout = _LAYOUTS[dtype]
-    word = values.astype("<f4", copy=False).view("<u4")
+    word = values.view("<u4")
     magnitude = word & np.uint32(0x7FFFFFFF)
     rounded = _rounded(magnitude, layout)
     finite = (magnitude < 0x7F800000) & (rounded <= layout.largest)
