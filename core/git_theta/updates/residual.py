@@ -53,7 +53,7 @@ def zigzag(differences: Bits) -> Bits:
     """Differences modulo 2^w, those near zero from either side as small numbers: 2x or -2x - 1."""
     words = differences.dtype
     sign = differences.view(words.str.replace("u", "i")) >> (8 * words.itemsize - 1)
-    numbers = differences << words.type(1)
+    numbers: Bits = differences << words.type(1)
     numbers ^= sign.view(words)
     return numbers
 
@@ -61,7 +61,7 @@ def zigzag(differences: Bits) -> Bits:
 def zigzag_undone(numbers: Bits) -> Bits:
     """The differences of which :func:`zigzag` made ``numbers``."""
     one = numbers.dtype.type(1)
-    differences = numbers >> one
+    differences: Bits = numbers >> one
     differences ^= -(numbers & one)
     return differences
 
