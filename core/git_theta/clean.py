@@ -37,6 +37,7 @@ from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import SHORT, BufferId, Payload
 from git_theta.table import Run, Table, cut_runs, read_table
+from git_theta.updates.choose import CHOSEN, Form
 from git_theta.updates.grounds import Bases, Candidate
 
 
@@ -60,6 +61,7 @@ def clean(
     versions: Sequence[bytes] = (),
     older: Callable[[], Iterable[bytes]] = tuple,
     write: bool = True,
+    form: Form = CHOSEN,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Cleaned:
     """Describe a file, and store what the store lacks of it.
@@ -76,6 +78,8 @@ def clean(
         Finds more metadata that the file may resemble, where those do not help.
     write
         False: nothing is stored, as for a caller that only compares.
+    form
+        How groups that the store lacks shall be stored, where a user said so.
     advance
         Told how many bytes were worked on; a byte that is stored counts twice.
 
@@ -101,7 +105,7 @@ def clean(
         names = {group.name for group in described.groups}
         lineage = Lineage(versions, older, names, partial(_read_table, store, plugins, path))
         bases = _base(previous, skeleton)
-        wanted = _wanted(file, digested, described, runs, chunks, bases, lineage, places)
+        wanted = _wanted(file, digested, described, runs, chunks, bases, lineage, places, form)
         if write:
             places |= store_buffers(store, plugins, wanted, advance)
         elif next(wanted, None):
@@ -164,6 +168,7 @@ def _wanted(
     bases: Bases,
     lineage: Lineage,
     places: Mapping[BufferId, Location],
+    form: Form,
 ) -> Iterator[Wanted]:
     """What rebuilding the file needs and the store lacks, in the order in which packs are filled.
 
@@ -184,7 +189,8 @@ def _wanted(
     roles = _roles(described, runs)
     for one in gather(file, digested, missing.items()):
         role = roles.get(one.buffers[0][0])
-        yield _related(one, role, lineage) if role else one
+        one = _related(one, role, lineage) if role else one
+        yield one if one.blocks else one._replace(form=form)
 
 
 def _roles(described: Description, runs: Sequence[Run]) -> dict[BufferId, Role]:

@@ -30,6 +30,7 @@ from git_theta.metadata import (
 
 if TYPE_CHECKING:
     from git_theta.clean import Cleaned
+    from git_theta.updates.choose import Form
 
 USAGE = "usage: git-theta-filter (process | clean PATH | smudge PATH) [--skip]"
 _PIPE_BYTES = 2**20
@@ -138,6 +139,7 @@ def clean_received(
     received: Received,
     *,
     only_reads: Callable[[], bool] = lambda: False,
+    form: Form | None = None,
 ) -> bytes:
     """The metadata of what was received; stored as a side effect, unless the caller only reads.
 
@@ -147,6 +149,8 @@ def clean_received(
     A reader stores something in one case: the index has the metadata, no commit has it, and the
     store lacks the weights (a printed diff was applied). git takes the file for clean from then on
     and would commit it without asking again.
+
+    ``form`` is how groups that the store lacks shall be stored, where a user said so.
     """
     file = received.source
     if file.size == 0:
@@ -166,7 +170,7 @@ def clean_received(
     if lost and not writes:
         return lost[0].text
     try:
-        cleaned = _clean(repository, path, received, versions, write=writes)
+        cleaned = _clean(repository, path, received, versions, writes, form)
     except MissingPluginError:
         if known:
             return known[0].text
@@ -185,12 +189,18 @@ def clean_received(
 
 
 def _clean(
-    repository: Repository, path: str, received: Received, versions: list[Version], *, write: bool
+    repository: Repository,
+    path: str,
+    received: Received,
+    versions: list[Version],
+    write: bool,
+    form: Form | None,
 ) -> Cleaned:
     from git_theta.clean import clean
     from git_theta.cli.progress import progress
     from git_theta.git.history import older_metadata
     from git_theta.plugins import installed
+    from git_theta.updates.choose import CHOSEN
 
     file = received.source
     with progress(f"Storing {path}", 2 * file.size) as advance:
@@ -203,6 +213,7 @@ def _clean(
             versions=[version.text for version in versions],
             older=lambda: older_metadata(repository, path),
             write=write,
+            form=form or CHOSEN,
             advance=advance,
         )
     received.check_unchanged(path)

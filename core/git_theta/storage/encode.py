@@ -31,7 +31,7 @@ from git_theta.storage.payload import (
     BufferId,
     print_column,
 )
-from git_theta.updates.choose import PREFERRED, Choice, choose
+from git_theta.updates.choose import CHOSEN, PREFERRED, Choice, Form, choose
 from git_theta.updates.grounds import Bases
 from git_theta.updates.hold import HELD
 from git_theta.updates.interface import Numbers, Part
@@ -55,6 +55,8 @@ class Wanted(NamedTuple):
     """Bytes of each block of a bundle; every buffer lies in one of them."""
     checked: bool = False
     """Whether ``data`` itself compares what it gives with what was digested."""
+    form: Form = CHOSEN
+    """How the only one shall be stored, where a user said so."""
 
 
 @dataclass(slots=True)
@@ -139,7 +141,8 @@ def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> I
             assert dense is not None
             whole = (one.data.size,)
             return _Pending(one.buffers, Choice("dense", dense), whole, one.blocks, one.checked)
-        choice = choose(store, plugins, one.buffers[0][0], _numbers_of(one), one.bases)
+        buffer = one.buffers[0][0]
+        choice = choose(store, plugins, buffer, _numbers_of(one), one.bases, one.form)
         blocks = (_block_bytes(plugins, part) for part in choice.update.parts)
         return _Pending(one.buffers, choice, tuple(blocks))
 

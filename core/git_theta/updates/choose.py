@@ -50,6 +50,20 @@ class Choice:
     """Stored bytes that are read to decode the bases."""
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a buffer shall be stored, where a user said so."""
+
+    name: str = ""
+    """Name of the update type; "": the kernel chooses."""
+    update: Update | None = None
+    """The very update, which stands on the first of the bases; None: the type finds one."""
+
+
+CHOSEN = Form()
+"""The form of whatever a user said nothing about."""
+
+
 class _Trial(NamedTuple):
     """An update that may pay."""
 
@@ -70,7 +84,12 @@ class _Made(NamedTuple):
 
 
 def choose(
-    store: LocalStore, plugins: Plugins, buffer: BufferId, new: Numbers, bases: Bases
+    store: LocalStore,
+    plugins: Plugins,
+    buffer: BufferId,
+    new: Numbers,
+    bases: Bases,
+    form: Form = CHOSEN,
 ) -> Choice:
     """The update under which a buffer is stored.
 
@@ -87,9 +106,16 @@ def choose(
         The buffer and its numbers.
     bases
         Buffers that it may resemble.
+    form
+        How it shall be stored; where that is not possible, the smallest update is chosen.
     """
     dense = plugins.update_type("dense").encode(new, ())
     assert dense is not None
+    if form.name == "dense":
+        return Choice("dense", dense)
+    forced = _forced(store, plugins, buffer, new, bases, form) if form.name else None
+    if forced:
+        return forced
     offers = [o for o in plugins.offers("theta_update_types").values() if o.name != "dense"]
     grounds = _grounds(store, plugins, buffer, bases.near, new)
     if not grounds and bases.far is tuple and all(o.value.max_bases for o in offers):
@@ -109,6 +135,29 @@ def choose(
         if made and made.nbytes < best.nbytes:
             best = made
     return best.choice
+
+
+def _forced(
+    store: LocalStore,
+    plugins: Plugins,
+    buffer: BufferId,
+    new: Numbers,
+    bases: Bases,
+    form: Form,
+) -> Choice | None:
+    """The smallest update of one type, however large; None: it gave none that proved itself."""
+    offer = plugins.find("theta_update_types", form.name)
+    grounds = _grounds(store, plugins, buffer, bases.near, new)
+    if form.update:
+        first = [ground for ground in grounds if ground.buffer == bases.near[0].buffer]
+        trials = [_Trial(0, 0, offer, first)]
+    else:
+        if not grounds and offer.value.max_bases:
+            grounds = _grounds(store, plugins, buffer, bases.far(), new)
+        trials = sorted(_trials(plugins, [offer], new, grounds), key=lambda trial: trial.guess)
+    made = (_make(store, plugins, trial, buffer, new, form.update) for trial in trials[:MAX_TRIALS])
+    best = min((one for one in made if one), key=lambda one: one.nbytes, default=None)
+    return best.choice if best else None
 
 
 def _grounds(
@@ -148,10 +197,15 @@ def _affordable(grounds: Sequence[Ground], nbytes: int, length: int) -> bool:
 
 
 def _make(
-    store: LocalStore, plugins: Plugins, trial: _Trial, buffer: BufferId, new: Numbers
+    store: LocalStore,
+    plugins: Plugins,
+    trial: _Trial,
+    buffer: BufferId,
+    new: Numbers,
+    told: Update | None = None,
 ) -> _Made | None:
     try:
-        return _prove(store, plugins, trial, buffer, new)
+        return _prove(store, plugins, trial, buffer, new, told)
     except OSError:  # the disk is full, which is no plugin's fault
         raise
     except Exception as error:
@@ -160,7 +214,12 @@ def _make(
 
 
 def _prove(
-    store: LocalStore, plugins: Plugins, trial: _Trial, buffer: BufferId, new: Numbers
+    store: LocalStore,
+    plugins: Plugins,
+    trial: _Trial,
+    buffer: BufferId,
+    new: Numbers,
+    told: Update | None,
 ) -> _Made | None:
     """An update that a pack can hold and that decodes to the exact bytes; None: there is none."""
     update_type, grounds = trial.offer.value, list(trial.grounds)
@@ -169,7 +228,7 @@ def _prove(
         grounds = [ground for ground in sound if ground]
         if len(grounds) < len(sound):
             return None
-    found = update_type.encode(new, [ground.numbers for ground in grounds])
+    found = told or update_type.encode(new, [ground.numbers for ground in grounds])
     if found is None or not _fits(found, new.data.size):
         return None
     if found.uses is not None:
