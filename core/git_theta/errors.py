@@ -47,6 +47,12 @@ class LimitExceeded(CheckpointError):
     exit_code = 12
 
 
+class UpdateFileError(ThetaError):
+    """An update that a user tells cannot be read, or does not fit the checkpoint."""
+
+    exit_code = 13
+
+
 class MetadataError(ThetaError):
     """Text that git stores in place of a file is not valid metadata."""
 

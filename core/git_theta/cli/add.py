@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from git_theta.cli.progress import progress
+from git_theta.cli.update_types import UPDATE_TYPE
 from git_theta.errors import GitError
 from git_theta.git import run
 from git_theta.git.filter import clean_received
@@ -19,11 +23,30 @@ from git_theta.git.repository import Repository
 from git_theta.git.tracked import has_filter
 from git_theta.git.worktree import WorkTree, work_tree
 
+if TYPE_CHECKING:
+    from git_theta.cli.added import Added
+
 EXAMPLES = """Examples:
 
 \b
   git theta add model.safetensors     as git add, for files too big to pipe
   git theta add .                     everything below this folder
+
+\b
+Store new parameter groups by themselves, not by what they differ in:
+  git theta add model.pt --update-type dense
+
+\b
+Merge a PEFT adapter into a model, and store only its factors:
+  git theta add model.pt --update-type low-rank --update-path lora/
+
+\b
+Change the values that a file tells, and store only those:
+  git theta add model.pt --update-type sparse --update-path changes.npz
+
+An update file names its values by group: GROUP/R and GROUP/C for low-rank (R @ C is added),
+GROUP/data, GROUP/indices, GROUP/indptr and GROUP/shape for sparse (a SciPy CSR matrix is added),
+GROUP for dense. It may be of any format that git-theta knows.
 """
 
 SETTLE = 2**30
@@ -35,22 +58,58 @@ CLOCK_TICK = 0.02
 
 @click.command(epilog=EXAMPLES)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
-def add(paths: tuple[str, ...]) -> None:
+@click.option(
+    "--update-type",
+    metavar="NAME",
+    type=UPDATE_TYPE,
+    help="Store new parameter groups by this update type, where that is possible.",
+)
+@click.option(
+    "--update-path",
+    metavar="FILE",
+    type=click.Path(exists=True, path_type=Path),
+    help="Apply an update to PATH: a file with factors or values, or a PEFT adapter's folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was stored as JSON.")
+def add(
+    paths: tuple[str, ...], update_type: str | None, update_path: Path | None, as_json: bool
+) -> None:
     """Add files to the index, as git add does.
 
     git pipes every file through its filter; this reads tracked files where they lie, which is
     quicker for very large ones. All other files are handed to git add.
+
+    With --update-path PATH gets new values: those that are in git, changed by the update. The file
+    in the work tree is written anew, and of the groups that changed only the update is stored.
     """
+    if update_path and not update_type:
+        raise click.UsageError("--update-path needs --update-type: what kind of update it is")
     tree = work_tree()
     ours, others = _sort(tree, paths)
+    if update_path and (len(ours) != 1 or others):
+        raise click.UsageError(
+            f"--update-path updates one tracked file, found {len(ours)} tracked and "
+            f"{len(others)} other files at {' '.join(paths)}"
+        )
+    added: list[Added] = []
     with Repository() as repository:
-        stats = {path: _add(repository, tree, path) for path in ours}
+        if update_path and update_type:
+            stats = {ours[0]: _tell(repository, tree, ours[0], update_path, update_type, added)}
+        elif update_type or as_json:
+            stats = {path: _report(repository, tree, path, update_type, added) for path in ours}
+        else:
+            stats = {path: _add(repository, tree, path)[0] for path in ours}
     from_file = ("add", "--pathspec-from-file=-", "--pathspec-file-nul")
     if others:
         run.run(*from_file, input=_joined(others), cwd=tree.top, env=run.LITERAL)
     elif not ours:  # git says why: nothing matches, or all of it is ignored
         run.run(*from_file, input=_joined(paths))
     settle(tree.top, stats)
+    if as_json:
+        click.echo(json.dumps([one.as_json() for one in added], indent=2))
+    else:
+        for one in added:
+            click.echo(one.as_text())
 
 
 def settle(top: Path, stats: Mapping[str, os.stat_result]) -> None:
@@ -90,7 +149,50 @@ def _is_regular(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _add(repository: Repository, tree: WorkTree, path: str) -> os.stat_result:
+def _tell(
+    repository: Repository,
+    tree: WorkTree,
+    path: str,
+    update_path: Path,
+    name: str,
+    added: list[Added],
+) -> os.stat_result:
+    from git_theta.cli.added import ToldAs, describe
+    from git_theta.cli.update import apply_update
+    from git_theta.plugins import installed
+
+    before = repository.store.packs.packs()
+    update_type = installed().update_type(name)
+    put = partial(_put_into_index, tree, path)
+    applied = apply_update(repository, tree.top, path, update_path, update_type, put)
+    told = {
+        target.told.group: ToldAs(target.told.update_type, target.rank)
+        for target in applied.targets
+    }
+    found = describe(repository.store, before, path, applied.text, name)
+    added.append(found._replace(told=told, same=tuple(applied.same)))
+    return applied.stat
+
+
+def _report(
+    repository: Repository, tree: WorkTree, path: str, name: str | None, added: list[Added]
+) -> os.stat_result:
+    from git_theta.cli.added import describe
+
+    before = repository.store.packs.packs()
+    stat, text = _add(repository, tree, path, name)
+    added.append(describe(repository.store, before, path, text, name or ""))
+    return stat
+
+
+def _add(
+    repository: Repository, tree: WorkTree, path: str, update_type: str | None = None
+) -> tuple[os.stat_result, bytes]:
+    form = None
+    if update_type:
+        from git_theta.updates.choose import Form
+
+        form = Form(update_type)
     file = tree.top / path
     stat = file.stat()
     try:
@@ -99,11 +201,15 @@ def _add(repository: Repository, tree: WorkTree, path: str) -> os.stat_result:
     except OSError as fault:
         raise GitError(f"Cannot read {path}: {fault}") from fault
     with received:
-        text = clean_received(repository, path, received)
+        text = clean_received(repository, path, received, form=form)
+    _put_into_index(tree, path, text, stat)
+    return stat, text
+
+
+def _put_into_index(tree: WorkTree, path: str, text: bytes, stat: os.stat_result) -> None:
     oid = run.text("hash-object", "-w", "--stdin", input=text)
     line = _index_line(tree, path, oid, stat)
     run.run("update-index", "-z", "--index-info", input=line, cwd=tree.top)
-    return stat
 
 
 def _index_line(tree: WorkTree, path: str, oid: str, stat: os.stat_result) -> bytes:

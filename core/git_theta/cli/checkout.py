@@ -22,6 +22,7 @@ from git_theta.git import run
 from git_theta.git.index_file import stamp
 from git_theta.git.received import open_file
 from git_theta.git.repository import Repository
+from git_theta.git.scratch import scratch_folder
 from git_theta.git.tracked import Entry, entries, quoted
 from git_theta.git.worktree import work_tree
 from git_theta.metadata import looks_like_metadata, parse
@@ -169,7 +170,7 @@ def _write(
     try:
         _check_path(top, entry.path)
         file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = _scratch(repository, file.parent)
+        scratch = scratch_folder(repository, file.parent)
         try:
             return _write_by(scratch, repository, file, entry, there)
         except OSError as fault:
@@ -180,16 +181,6 @@ def _write(
         raise StoreError(
             f"Cannot write {entry.path}: {fault}", remedy="Free some space, then try again"
         ) from fault
-
-
-def _scratch(repository: Repository, target: Path) -> Path | None:
-    """A folder of git's on the same disk: git add . does not take what a killed command left."""
-    folder = repository.folder / "theta" / "tmp"
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        if folder.stat().st_dev == target.stat().st_dev and os.access(folder, os.W_OK):
-            return folder
-    return None
 
 
 def _write_by(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from git_theta.errors import UpdateFileError
 from git_theta.source import Source
 
 
@@ -78,6 +79,8 @@ class UpdateType(ABC):
     max_bases: int
     """Most buffers that an update stands on. 0: it is given none. 1: it is given one at a time, and
     asked about each. More: it is given all that there are and says which it uses."""
+    fields: tuple[str, ...] = ()
+    """What an update file tells of a group, each as ``GROUP/FIELD``; (): nothing can be told."""
 
     def estimate(self, new: Numbers, bases: Sequence[Numbers]) -> int:
         """Guess from samples how many bytes :meth:`encode` would make the kernel store.
@@ -93,6 +96,28 @@ class UpdateType(ABC):
         Bases have the dtype of ``new``, and may have another length or shape. Buffers may be larger
         than memory: read them in blocks, and give parts that compute what is read of them.
         """
+
+    def tell(self, base: Numbers, fields: Mapping[str, Numbers]) -> Update | None:
+        """The update that a user tells, where :attr:`fields` names what is told; None: no change.
+
+        What it decodes to *is* the group's new value, so it has no residual.
+
+        Parameters
+        ----------
+        base
+            The group that is updated.
+        fields
+            Each of :attr:`fields`, as large as the user's file has it.
+
+        Raises
+        ------
+        UpdateFileError
+            When the fields do not fit the base: what was expected, what was found.
+        """
+        raise UpdateFileError(
+            f"An update of type {self.name} cannot be told",
+            remedy="Leave out --update-path; then a way to store the file's change is found",
+        )
 
     @abstractmethod
     def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
