@@ -189,7 +189,7 @@ def _wanted(
     roles = _roles(described, runs)
     for one in gather(file, digested, missing.items()):
         role = roles.get(one.buffers[0][0])
-        one = _related(one, role, lineage) if role else one
+        one = related(one, role, lineage) if role else one
         yield one if one.blocks else one._replace(form=form)
 
 
@@ -209,8 +209,8 @@ def _roles(described: Description, runs: Sequence[Run]) -> dict[BufferId, Role]:
     return roles
 
 
-def _related(wanted: Wanted, role: Role, lineage: Lineage) -> Wanted:
-    """The same with what it may resemble, and its shape where it is some rows of a group."""
+def related(wanted: Wanted, role: Role, lineage: Lineage) -> Wanted:
+    """What to store, with what it may resemble; its shape where it is some rows of a group."""
     group, size = role.group, wanted.data.size
     row = group.nbytes // group.shape[0] if group.shape and group.nbytes else 0
     rows = bool(row) and wanted.buffers[0][0].dtype == group.dtype and size % row == 0

@@ -73,7 +73,8 @@ def _size(repository: Repository, oid: str) -> int:
 def all_metadata(repository: Repository) -> Iterator[tuple[str, str, bytes]]:
     """Every blob of metadata that a ref, a reflog or the index reaches: path, id, text.
 
-    A blob is given once, under the first path at which it was found.
+    The oldest first, and last what only the index has. A blob is given once, under the first path
+    at which it was found.
 
     Raises
     ------
@@ -81,7 +82,8 @@ def all_metadata(repository: Repository) -> Iterator[tuple[str, str, bytes]]:
         When git cannot walk the history.
     """
     named: dict[str, str] = {}
-    for line in run.run("rev-list", "--objects", "--all", "--reflog").split(b"\n"):
+    options = ("--objects", "--topo-order", "--reverse", "--all", "--reflog")
+    for line in run.run("rev-list", *options).split(b"\n"):
         name, _, path = line.partition(b" ")
         if path:
             named.setdefault(name.decode(), os.fsdecode(path))

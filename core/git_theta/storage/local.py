@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, RLock
 from typing import TypeVar
@@ -13,6 +14,7 @@ from typing import TypeVar
 from git_theta.errors import MissingPackError, PackError, StoreError
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.index import Entry, Index, Location, is_damaged
+from git_theta.storage.lock import FileLock
 from git_theta.storage.pack import Pack
 from git_theta.storage.payload import BufferId
 
@@ -26,7 +28,8 @@ class LocalStore:
     """Packs and their index; safe to use from several threads and several processes at once.
 
     Packs that lie in the folder without being indexed (another process wrote them, or this one
-    was killed before it could) are indexed when the store is opened.
+    was killed before it could) are indexed when the store is opened. As long as it is open no other
+    process takes a pack away.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,6 +39,8 @@ class LocalStore:
             self.packs.folder.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise StoreError(f"Cannot create the store {folder}: {fault}") from fault
+        self._users = FileLock(folder / "users.lock")
+        self._users.share()
         self.index = Index(folder / "index.sqlite")
         self.damaged: dict[str, PackError] = {}
         """Packs that could not be indexed, by name."""
@@ -58,6 +63,15 @@ class LocalStore:
             while self._open:
                 self._open.popitem()[1].close()
         self.index.close()
+        self._users.close()
+
+    @contextmanager
+    def alone(self, patience: float) -> Iterator[bool]:
+        """Whether nobody else has the store open, within so many seconds; nobody can meanwhile."""
+        try:
+            yield self._users.alone(patience)
+        finally:
+            self._users.share()
 
     def refresh(self) -> None:
         """Make the index agree with the packs that lie in the folder."""
@@ -121,6 +135,15 @@ class LocalStore:
             before.close()
         self.damaged.pop(pack, None)
         self._unindexed.append((pack, buffers))
+
+    def remove(self, pack: str) -> None:
+        """Take a pack away, which only who is :meth:`alone` with the store may."""
+        with self._lock:
+            before = self._open.pop(pack, None)
+        if before is not None:
+            before.close()
+        self.packs.delete(pack)
+        self._with_index(lambda: self.index.remove(pack))
 
     def flush(self) -> None:
         """Write to the index what :meth:`add` left for later."""

@@ -92,6 +92,14 @@ class Pack:
         except MALFORMED as fault:
             raise self.error(f"has a malformed payload {number}: {fault}") from fault
 
+    def row(self, number: int) -> list[Any]:
+        """What the directory says of a payload, unchecked; names in place of their numbers."""
+        names, data, records, _ = self._directory
+        row = list(unpack(data[records[number] : records[number + 1]]))
+        row[1] = names[row[1]]
+        row[6] = [[names[part[0]], *part[1:]] for part in row[6]]
+        return row
+
     def buffers(self) -> Iterator[tuple[int, int, int, BufferId]]:
         """All buffers in the pack: number of the payload, slot in it, depth, identity."""
         for number in range(len(self)):
