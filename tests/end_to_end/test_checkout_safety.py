@@ -293,9 +293,7 @@ def test_a_folder_lists_what_is_below_it_and_quotes_control_characters(tracked, 
     assert names == [r'"sub/a\tb\033[31m \377\\\303\251.pt"', "sub/plain é.pt"]
     assert tracked.git("ls-files", odd).strip() == names[0]
     assert "top.pt" in tracked.git("theta", "ls-files", *revision)
-    up = tracked.git(
-        "theta", "ls-files", *(revision or ["HEAD"]), "--", "..", cwd=tracked.path / "sub"
-    )
+    up = tracked.git("theta", "ls-files", *revision, "--", "..", cwd=tracked.path / "sub")
     assert "top.pt" in up
 
 

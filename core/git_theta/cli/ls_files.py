@@ -7,6 +7,7 @@ import json
 import click
 
 from git_theta.cli.progress import human_size
+from git_theta.cli.revision import RevisionCommand
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries, quoted
 
@@ -19,7 +20,7 @@ EXAMPLES = """Examples:
 """
 
 
-@click.command("ls-files", epilog=EXAMPLES)
+@click.command("ls-files", cls=RevisionCommand, epilog=EXAMPLES)
 @click.argument("revision", metavar="[REV]", required=False)
 @click.argument("paths", metavar="[-- PATH...]", nargs=-1, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
