@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "checkout": "git_theta.cli.checkout:checkout",
     "ls-files": "git_theta.cli.ls_files:ls_files",
     "show": "git_theta.cli.show:show",
+    "du": "git_theta.cli.du:du",
     "repack": "git_theta.cli.repack:repack",
     "fsck": "git_theta.cli.fsck:fsck",
     "doctor": "git_theta.cli.doctor:doctor",
