@@ -5,11 +5,11 @@ Pure text and values; what the digests refer to is the business of clean and smu
 
 from __future__ import annotations
 
+import operator
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import NamedTuple
 
 from git_theta.dtypes import BITS, count_bytes
@@ -203,9 +203,13 @@ def parse(text: bytes, path: str = "metadata") -> Metadata:
     try:
         lines = text.decode().split("\n")
         metadata = _parse_lines(iter(lines))
-        for number, (again, line) in enumerate(zip_longest(_print_lines(metadata), lines), 1):
-            if again != line:
-                raise ValueError(f"line {number} is not in canonical form or order")
+        canonical = list(_print_lines(metadata))
+        if canonical != lines:
+            same = map(operator.eq, canonical, lines)
+            number = 1 + next(
+                (n for n, equal in enumerate(same) if not equal), min(len(canonical), len(lines))
+            )
+            raise ValueError(f"line {number} is not in canonical form or order")
         return metadata
     except StopIteration as fault:
         raise _invalid(path, "it ends too early") from fault

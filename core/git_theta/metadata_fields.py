@@ -6,10 +6,11 @@ Every function that reads raises ValueError for what is not that spelling.
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
+from typing import Any
 
 from git_theta.checkpoint import MAX_RANK
 from git_theta.dtypes import BITS
@@ -77,9 +78,9 @@ def check_dtype(text: str) -> str:
     return text
 
 
-def check_order(items: Sequence[object], what: str) -> None:
+def check_order(items: Sequence[Any], what: str) -> None:
     """Check that items ascend, each once."""
-    if any(not a < b for a, b in pairwise(items)):  # type: ignore[operator]
+    if not all(map(operator.lt, items, items[1:])):
         raise ValueError(f"{what} out of order or repeated")
 
 

@@ -21,7 +21,7 @@ from git_theta.source import BytesSource, Source, Window
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import Pack
-from git_theta.storage.payload import MAX_DEPTH, BufferId, Members, Payload, StoredPart
+from git_theta.storage.payload import MAX_DEPTH, SHORT, BufferId, Members, Payload, StoredPart
 from git_theta.updates.interface import Part, Update
 
 RECENT_BYTES = 32 * 2**20
@@ -128,7 +128,7 @@ _remembered: deque[Remembered] = deque()
 class Remembered(Source):
     """A bundle: the second read decodes all, kept while it is among the last.
 
-    The first read takes no more than it needs, so that one buffer by itself is cheap.
+    The first read of one buffer takes no more than it needs, so that it is cheap by itself.
     """
 
     def __init__(self, source: Source) -> None:
@@ -138,7 +138,7 @@ class Remembered(Source):
         self._used = False
 
     def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
-        if not self._used:
+        if not self._used and nbytes < SHORT:
             self._used = True
             return self._source.read(offset, nbytes)
         data = self._data
