@@ -21,7 +21,8 @@ from git_theta.updates.interface import Numbers
 
 _RNG = np.random.default_rng(0)
 BASE = _RNG.standard_normal(20_000, np.float32)
-NEAR, FAR = BASE * np.float32(1.0001), _RNG.standard_normal(20_000, np.float32)
+NEAR = BASE + np.float32(1e-4) * _RNG.standard_normal(20_000, np.float32)
+FAR = _RNG.standard_normal(20_000, np.float32)
 
 
 def _wanted(values: np.ndarray, *bases: BufferId, form: Form | None = None) -> Wanted:
