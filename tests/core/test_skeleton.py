@@ -13,6 +13,7 @@ import pytest
 from blake3 import blake3
 from synthetic import clean_file, pack_names, plugins, rebuild_file
 
+from git_theta import recent as recent_module
 from git_theta import skeleton as skeleton_module
 from git_theta.errors import MetadataError, MissingPackError
 from git_theta.metadata import Metadata, Skeleton, parse
@@ -47,10 +48,10 @@ def test_few_chunks_are_open_at_once(
     monkeypatch.setenv("GIT_THETA_THREADS", threads)
     monkeypatch.setattr(skeleton_module, "BATCH", 10)
     monkeypatch.setattr(skeleton_module, "OPEN_BATCHES", 2)
-    monkeypatch.setattr(decode_module, "RECENT_BYTES", 0)
+    monkeypatch.setattr(recent_module, "RECENT_BYTES", 0)
     monkeypatch.setattr("git_theta.smudge.MAX_BLOCK", 2**19)
     metadata = parse(clean_file(NOISE, store))
-    monkeypatch.setattr(decode_module, "_recent", decode_module._Recent())  # of this test alone
+    monkeypatch.setattr(decode_module, "recent", recent_module.Recent())  # of this test alone
     gc.collect()
     before, most, found = parts_alive(), 0, bytearray()
     rebuilt = rebuild(metadata, "x", store=store, plugins=plugins())

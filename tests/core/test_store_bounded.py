@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from synthetic import clean_file, rebuild_file, synthetic_file
 
+from git_theta import recent as recent_module
 from git_theta.metadata import parse
 from git_theta.plugins import Plugins
 from git_theta.smudge import rebuild
@@ -106,8 +107,8 @@ def test_patch_never_stands_on_damaged_bytes(tmp_path: Path) -> None:
 
 
 def test_few_decoded_blocks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "_recent", decode_module._Recent())
-    monkeypatch.setattr(decode_module, "RECENT_BYTES", 150_000)
+    monkeypatch.setattr(decode_module, "recent", recent_module.Recent())
+    monkeypatch.setattr(recent_module, "RECENT_BYTES", 150_000)
     arrays = [weights("F32", 40_000 + n * 4, seed=n) for n in range(20)]
     file = synthetic_file([("F32", b"", False, data) for data in arrays], [])
     with LocalStore(tmp_path) as store:
@@ -116,13 +117,13 @@ def test_few_decoded_blocks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
         sources = list(rebuilt.items().values())
         whole = {bytes(source.read(0, source.size)) for source in sources}
         assert whole == set(arrays)
-        assert len(decode_module._recent._blocks) <= 1  # the skeleton
+        assert len(decode_module.recent._blocks) <= 1  # the skeleton
         for _ in range(2):
             parts = [bytes(source.read(5000, 100)) for source in sources]
         assert set(parts) == {data[5000:5100] for data in arrays}
-    kept = [len(data) for data in decode_module._recent._blocks.values()]
+    kept = [len(data) for data in decode_module.recent._blocks.values()]
     assert len(kept) == 3
-    assert decode_module._recent._nbytes == sum(kept) <= 150_000
+    assert decode_module.recent._nbytes == sum(kept) <= 150_000
 
 
 def test_packs_end_at_their_size_and_at_that_of_their_directory(

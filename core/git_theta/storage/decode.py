@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
-from threading import Lock
 
 from git_theta.errors import (
     CheckpointError,
@@ -16,6 +15,7 @@ from git_theta.errors import (
     ThetaError,
 )
 from git_theta.plugins import Plugins
+from git_theta.recent import recent
 from git_theta.serializers.interface import Serializer
 from git_theta.source import BytesSource, Source, Window
 from git_theta.storage.index import Location
@@ -24,38 +24,7 @@ from git_theta.storage.pack import Pack
 from git_theta.storage.payload import MAX_DEPTH, SHORT, BufferId, Members, Payload, StoredPart
 from git_theta.updates.interface import Part, Update
 
-RECENT_BYTES = 32 * 2**20
-"""Bytes of blocks that are kept decoded, of all buffers together."""
-
-
 _UNREADABLE = (MissingPackError, MissingPluginError, PackError)
-
-
-class _Recent:
-    """The blocks that were decoded last: memory must not grow with the number of buffers."""
-
-    def __init__(self) -> None:
-        self._blocks: OrderedDict[tuple[Blocks, int], bytes | memoryview] = OrderedDict()
-        self._nbytes = 0
-        self._lock = Lock()
-
-    def get(self, blocks: Blocks, number: int) -> bytes | memoryview | None:
-        with self._lock:
-            data = self._blocks.get((blocks, number))
-            if data is not None:
-                self._blocks.move_to_end((blocks, number))
-            return data
-
-    def put(self, blocks: Blocks, number: int, data: bytes | memoryview) -> None:
-        with self._lock:
-            if (blocks, number) not in self._blocks:
-                self._blocks[blocks, number] = data
-                self._nbytes += len(data)
-            while self._nbytes > RECENT_BYTES:
-                self._nbytes -= len(self._blocks.popitem(last=False)[1])
-
-
-_recent = _Recent()
 
 
 class Blocks(Source):
@@ -69,10 +38,11 @@ class Blocks(Source):
     def _block(self, number: int, *, whole: bool) -> bytes | memoryview:
         if whole:  # nothing is left to be read of it
             return self._decode(number)
-        data = _recent.get(self, number)
-        if data is None:
-            data = self._decode(number)
-            _recent.put(self, number, data)
+        kept = recent.get(self, number)
+        if kept is not None:
+            return kept
+        data = self._decode(number)
+        recent.put(self, number, data)
         return data
 
     def _decode(self, number: int) -> bytes | memoryview:

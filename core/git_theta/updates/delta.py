@@ -10,13 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from git_theta.dtypes import BITS
 from git_theta.errors import PackError
 from git_theta.joined import Joined
 from git_theta.source import Source
 from git_theta.updates.interface import Numbers, Part, Update, UpdateType, check_parts
-from git_theta.updates.residual import Predict, Residual, Restored, read_words, word, word_name
-from git_theta.updates.sampling import guess_stored
+from git_theta.updates.residual import (
+    Predict,
+    Residual,
+    Restored,
+    read_words,
+    stored_order,
+    word,
+    word_name,
+    zigzag,
+)
+from git_theta.updates.sampling import guess_of, guess_stored, windows
 
 
 class Delta(UpdateType):
@@ -27,11 +38,14 @@ class Delta(UpdateType):
 
     def estimate(self, new: Numbers, bases: Sequence[Numbers]) -> int:
         """What the differences take in a few windows."""
-        base, dtype = bases[0].data, new.dtype
+        base, dtype, words = bases[0].data, new.dtype, word(new.dtype)
         common = common_bytes(new.data.size, base.size, dtype)
-        residual = Residual(new.data.window(0, common), dtype, _predict(base, dtype))
+        samples = []
+        for window in windows(common, dtype):
+            one, other = (np.frombuffer(data.read(*window), words) for data in (new.data, base))
+            samples.append(stored_order(zigzag(one - other), other, dtype).tobytes())
         rest = new.data.window(common, new.data.size - common)
-        return guess_stored(residual, word_name(dtype)) + guess_stored(rest, dtype)
+        return guess_of(samples, common, word_name(dtype)) + guess_stored(rest, dtype)
 
     def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
         """Subtract the base; None where it has nothing in common."""

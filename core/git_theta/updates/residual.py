@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from git_theta.dtypes import BITS, SCALAR, scalar_bytes
 from git_theta.errors import PackError
+from git_theta.recent import recent
 from git_theta.source import Source
 
 Bits = NDArray[Any]
@@ -56,6 +57,12 @@ def zigzag(differences: Bits) -> Bits:
     numbers: Bits = differences << words.type(1)
     numbers ^= sign.view(words)
     return numbers
+
+
+def stored_order(missed: Bits, predicted: Bits, dtype: str) -> Bits:
+    """A block of a residual as it is stored."""
+    order = _order(predicted, dtype)
+    return missed if order is None else missed[order]
 
 
 def zigzag_undone(numbers: Bits) -> Bits:
@@ -105,6 +112,16 @@ class _ByBlocks(_ByScalars):
         """Fill ``out`` with the block from ``first``."""
         raise NotImplementedError
 
+    def _block(self, start: int, count: int) -> Bits:
+        """A block of which a part is read: the others may be read soon."""
+        kept = recent.get(self, start)
+        if kept is None:
+            block = np.empty(count, self._words)
+            self._compute_block(start, block)
+            recent.put(self, start, block.data.cast("B"))
+            return block
+        return np.frombuffer(kept, self._words)
+
     def _compute(self, first: int, count: int, out: Bits) -> None:
         total, end = self.size // self._words.itemsize, first + count
         for start in range(first // BLOCK * BLOCK, end, BLOCK):
@@ -112,8 +129,7 @@ class _ByBlocks(_ByScalars):
             if first <= start and stop <= end:
                 self._compute_block(start, out[start - first : stop - first])
                 continue
-            block = np.empty(stop - start, self._words)
-            self._compute_block(start, block)
+            block = self._block(start, stop - start)
             low, high = max(first, start), min(end, stop)
             out[low - first : high - first] = block[low - start : high - start]
 
@@ -128,12 +144,7 @@ class Residual(_ByBlocks):
     def _compute_block(self, first: int, out: Bits) -> None:
         predicted = self._predict(first, len(out))
         new = read_words(self._new, first, len(out), self._words)
-        missed = zigzag(new - predicted)
-        order = _order(predicted, self._dtype)
-        if order is None:
-            out[:] = missed
-        else:
-            np.take(missed, order, out=out, mode="clip")
+        out[:] = stored_order(zigzag(new - predicted), predicted, self._dtype)
 
 
 class Restored(_ByBlocks):
