@@ -53,6 +53,11 @@ class Bench:
         )
         return time.perf_counter() - start
 
+    def stored(self) -> int:
+        """Bytes of all weights that the repository keeps."""
+        kept = [self.path / ".git" / system for system in ("theta", "lfs", "objects")]
+        return sum(file.stat().st_size for top in kept for file in top.rglob("*") if file.is_file())
+
 
 @contextmanager
 def bench(system: str, name: str) -> Iterator[Bench]:
