@@ -33,6 +33,7 @@ def main(args: list[str] | None = None) -> int:
     if args == ["--version"]:
         print(f"git-theta {__version__}")
         return 0
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the work is shared out already
     try:
         code = _invoke(args)
         sys.stdout.flush()
