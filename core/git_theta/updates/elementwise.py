@@ -18,6 +18,9 @@ from git_theta.updates.residual import Bits
 Floats = NDArray[Any]
 """Binary32, or binary64 for F64."""
 
+STEP = 2**16
+"""Scalars to compute at once: what one step leaves is still in the cache when the next needs it."""
+
 
 class _Layout(NamedTuple):
     """How a dtype below 32 bits encodes a number: sign, exponent, mantissa."""

@@ -15,7 +15,7 @@ import numpy as np
 from git_theta.dtypes import SCALAR
 from git_theta.errors import PackError
 from git_theta.source import BytesSource, Source
-from git_theta.updates.elementwise import MANTISSA, narrowed, widened
+from git_theta.updates.elementwise import MANTISSA, STEP, narrowed, widened
 from git_theta.updates.fit import MOST_BASES, Guess, guesses
 from git_theta.updates.formulas import programs
 from git_theta.updates.interface import Numbers, Part, Update, UpdateType, check_parts
