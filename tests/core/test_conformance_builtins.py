@@ -32,8 +32,11 @@ from git_theta.testing import (
 from git_theta.testing.blocks import weights
 from git_theta.updates.delta import Delta
 from git_theta.updates.dense import Dense
+from git_theta.updates.elementwise import narrowed, widened
 from git_theta.updates.patch import Patch
 from git_theta.updates.recipe import Recipe
+from git_theta.updates.residual import word
+from git_theta.updates.scale import Scale
 from git_theta.updates.sparse import Sparse
 
 LARGE = 2**32
@@ -300,6 +303,33 @@ class TestSparse(UpdateTypeConformance):
             "truths": Pair(scattered("BOOL", 4000, 100), weights("BOOL", 4000), "BOOL"),
             "half bytes": Pair(scattered("F4", 4000, 100), weights("F4", 4000), "F4"),
             "integers": Pair(scattered("I64", 8000, 1000), weights("I64", 8000), "I64"),
+        }
+
+
+def times(data: bytes, dtype: str, shape: tuple[int, ...], axis: int) -> bytes:
+    """Numbers times a vector along an axis of their shape."""
+    vector = np.random.default_rng(1).normal(1, 0.2, shape[axis]).astype("<f4")
+    along = vector.reshape([-1 if at == axis else 1 for at in range(len(shape))])
+    values = widened(np.frombuffer(data, word(dtype)), dtype).reshape(shape)
+    return narrowed((values * along).ravel(), dtype)[0].tobytes()
+
+
+class TestScale(UpdateTypeConformance):
+    update_type = Scale()
+
+    def pairs(self) -> dict[str, Pair]:
+        matrix, cube = (20, 100), (4, 50, 10)
+        base, half, wide = weights("F32", 8000), weights("BF16", 4000), weights("F64", 16000)
+        rows = times(base, "F32", matrix, 0)
+        damaged = rows[:400] + b"!?!?" + rows[404:]
+        return {
+            "rows": Pair(rows, base, "F32", matrix, matrix),
+            "columns": Pair(times(base, "F32", matrix, 1), base, "F32", matrix, matrix),
+            "nearly rows": Pair(damaged, base, "F32", matrix, matrix),
+            "channels": Pair(times(half, "BF16", cube, 1), half, "BF16", cube, cube),
+            "all alike": Pair(times(base, "F32", (1, 2000), 0), base, "F32"),
+            "binary64": Pair(times(wide, "F64", matrix, 0), wide, "F64", matrix, matrix),
+            "complex": Pair(rows, base, "C64", (20, 50), (20, 50)),
         }
 
 

@@ -10,10 +10,11 @@ from git_theta.updates.dense import Dense
 from git_theta.updates.interface import UpdateType
 from git_theta.updates.patch import Patch
 from git_theta.updates.recipe import Recipe
+from git_theta.updates.scale import Scale
 from git_theta.updates.sparse import Sparse
 
 
 @hookimpl
 def theta_update_types() -> Iterable[UpdateType]:
-    """Dense values, differences, scattered changes, formulas, and patches of bytes."""
-    return (Dense(), Delta(), Sparse(), Recipe(), Patch())
+    """Dense values, differences, scattered changes, scaled axes, formulas, patches."""
+    return (Dense(), Delta(), Sparse(), Scale(), Recipe(), Patch())
