@@ -55,6 +55,20 @@ def test_a_small_step_costs_a_part_of_the_file_and_comes_back_exactly(tracked):
     assert tracked.status() == ""
 
 
+def test_merged_vectors_cost_little_more_than_themselves(tracked):
+    tracked.write("m.safetensors", save(weights()))
+    tracked.commit("Base")
+    before, rng = tracked.packs(), np.random.default_rng(1)
+    vectors = [rng.normal(1, 0.1, shape).astype("<f4") for shape in [(160, 1), (128,)] * 2]
+    new = {name: w * vector for (name, w), vector in zip(weights().items(), vectors, strict=True)}
+    tracked.write("m.safetensors", save(new))
+    tracked.commit("Scaled")
+    nbytes, kinds = added(tracked, before)
+    assert kinds == {"scale"}
+    assert nbytes < sum(vector.nbytes for vector in vectors) + 2000
+    assert tracked.clone("clone").read("m.safetensors") == save(new)
+
+
 def test_keys_that_lost_a_prefix_stand_on_what_they_were_called(tracked):
     old = weights(prefix="module.")
     tracked.write("m.safetensors", save(old))
