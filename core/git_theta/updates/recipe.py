@@ -42,8 +42,6 @@ _FIRST = 2048  # numbers of the sample on which a formula is looked for
 _SAMPLE = 1024  # numbers in a run of the sample on which it is tried again
 _COPY = Program((Step(Op.BASE, 0),))
 
-_STEP = 2**16  # numbers that are worked on at once, few enough to stay in the processor's cache
-
 
 class Found(NamedTuple):
     """A formula over some of the bases that were offered."""
@@ -127,8 +125,8 @@ def predictor(program: Program, bases: Sequence[Source], dtype: str) -> Predict:
     def predict(first: int, count: int) -> Bits:
         numbers = [read_words(base, first, count, words) for base in bases]
         out = np.empty(count, words)
-        for at in range(0, count, _STEP):
-            out[at : at + _STEP] = _computed(program, [x[at : at + _STEP] for x in numbers], scalar)
+        for at in range(0, count, STEP):
+            out[at : at + STEP] = _computed(program, [x[at : at + STEP] for x in numbers], scalar)
         return out
 
     return predict
