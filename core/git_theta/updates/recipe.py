@@ -31,15 +31,15 @@ from git_theta.updates.residual import (
     word_name,
     zigzag,
 )
-from git_theta.updates.samples import Span, spans
+from git_theta.updates.sampling import windows
 
 MOST_TRIED = 200
 """Formulas that are tried on a sample at most."""
 WORTH = 0.1
 """Bits that a formula may miss, as a share of all."""
 
-_FIRST = 2048  # numbers of the sample on which a formula is looked for
-_SAMPLE = 1024  # numbers in a run of the sample on which it is tried again
+_FIRST = 2048  # numbers of the window in which a formula is looked for
+_SAMPLE = 1024  # numbers of each window in which it is tried again
 _COPY = Program((Step(Op.BASE, 0),))
 
 
@@ -145,13 +145,13 @@ def _computed(program: Program, bases: Sequence[Bits], scalar: str) -> Bits:
 def find(new: Numbers, bases: Sequence[Numbers]) -> Found | None:
     """The formula that misses least of a sample; None when all miss much."""
     words = word(new.dtype)
-    total = new.data.size // words.itemsize
     long = [at for at, base in enumerate(bases) if base.data.size >= new.data.size]
-    if not total or not long:
+    if not new.data.size or not long:
         return None
-    middle = Span(max(total - _FIRST, 0) // 2, min(total, _FIRST))
-    sample = read_words(new.data, *middle, words)
-    others = [read_words(bases[at].data, *middle, words) for at in long]
+    where = windows(new.data.size, new.dtype, width=_FIRST * words.itemsize)
+    middle = where[len(where) // 2]
+    sample = np.frombuffer(new.data.read(*middle), words)
+    others = [np.frombuffer(bases[at].data.read(*middle), words) for at in long]
     scalar = SCALAR.get(new.dtype, new.dtype)
     found = _copied(sample, others) or _best(
         sample, others, _guesses(sample, others, scalar), scalar
@@ -166,9 +166,9 @@ def find(new: Numbers, bases: Sequence[Numbers]) -> Found | None:
 def _confirmed(found: Found, new: Numbers, used: Sequence[Source]) -> Found | None:
     """The formula after more of the numbers were looked at; another of its kind if that is it."""
     words, scalar = word(new.dtype), SCALAR.get(new.dtype, new.dtype)
-    where = spans(new.data.size // words.itemsize, _SAMPLE)
+    where = windows(new.data.size, new.dtype, width=_SAMPLE * words.itemsize)
     sample, *others = (
-        np.concatenate([read_words(data, first, count, words) for first, count in where])
+        np.frombuffer(b"".join(data.read(*window) for window in where), words)
         for data in (new.data, *used)
     )
     copies = len(found.program.steps) == 1

@@ -21,15 +21,18 @@ WINDOW_BYTES = 2**15
 _planes = Planes()
 
 
-def windows(nbytes: int, dtype: str, row: int = 1) -> list[tuple[int, int]]:
+def windows(
+    nbytes: int, dtype: str, row: int = 1, *, width: int = WINDOW_BYTES
+) -> list[tuple[int, int]]:
     """Offset and length in bytes of the windows of a run, ascending; all of a short run.
 
-    ``row`` is how many elements make a row; windows begin where rows do.
+    ``row`` is how many elements make a row; windows begin where rows do. ``width`` is the bytes of
+    a window; narrower ones lie inside those that others read.
     """
-    if nbytes <= WINDOWS * WINDOW_BYTES:
+    if nbytes <= WINDOWS * width:
         return [(0, nbytes)] if nbytes else []
     unit = math.lcm(BITS[dtype] * row, 8) // 8
-    length = min(max(WINDOW_BYTES // unit, 1) * unit, nbytes)
+    length = min(max(width // unit, 1) * unit, nbytes)
     last = (nbytes - length) // unit
     starts = dict.fromkeys(last * number // (WINDOWS - 1) * unit for number in range(WINDOWS))
     return [(start, length) for start in starts]

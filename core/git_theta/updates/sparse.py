@@ -31,14 +31,13 @@ from git_theta.updates.residual import (
     zigzag,
     zigzag_undone,
 )
-from git_theta.updates.samples import spans, stored_bytes
+from git_theta.updates.sampling import guess_stored, windows
 
 MOST = 8
 """Numbers of which at most one may have changed, on average."""
 DIFFERENCES, VALUES = b"\1", b"\0"
 """What the values are: params of an update."""
 
-_SAMPLE = 2**13  # scalars in a run of a sample
 _STEP = 16  # blocks that are decoded at once
 _INT = np.int64
 
@@ -50,20 +49,19 @@ class Sparse(UpdateType):
     max_bases = 1
 
     def estimate(self, new: Numbers, bases: Sequence[Numbers]) -> int:
-        """Count what changed in a few runs."""
+        """Count what changed in a few windows."""
         base, dtype, words = bases[0].data, new.dtype, word(new.dtype)
         common = common_bytes(new.data.size, base.size, dtype)
         sampled, changed, bits = 0, 0, 0.0
-        for first, count in spans(common // words.itemsize, _SAMPLE):
-            one = read_words(new.data, first, count, words)
-            other = read_words(base, first, count, words)
+        for window in windows(common, dtype):
+            one, other = (np.frombuffer(data.read(*window), words) for data in (new.data, base))
             at = np.flatnonzero(one != other)
-            sampled, changed = sampled + count, changed + len(at)
+            sampled, changed = sampled + len(one), changed + len(at)
             bits += float(np.log2(zigzag(one[at] - other[at]).astype(np.float64) + 1).sum())
         if not sampled or changed * MOST > sampled:
             return new.data.size
         tail = new.data.window(common, new.data.size - common)
-        guess = 64 + common // words.itemsize // BLOCK + stored_bytes(tail, dtype)
+        guess = 64 + common // words.itemsize // BLOCK + guess_stored(tail, dtype)
         if changed:  # a gap of the mean m has about log2(e * m) bits
             bits += changed * (1 + math.log2(math.e * sampled / changed))
             guess += int(bits / 8 * (common // words.itemsize) / sampled)
