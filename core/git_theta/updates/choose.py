@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from git_theta.digests import digest
 from git_theta.dtypes import BITS
+from git_theta.errors import MissingPackError, PackError
 from git_theta.plugins import Failure, Offer, Plugins
 from git_theta.source import Source
 from git_theta.storage.local import LocalStore
@@ -30,6 +31,8 @@ MAX_TRIALS = 4
 """Most updates that are encoded before one is taken."""
 FAR = 0.25
 """A near base is good enough if it leaves no more than this part of what dense would take."""
+NEAREST = 2
+"""Bases that types other than delta are asked about, of those that a difference leaves least of."""
 WORTH = 0.98
 """What an update may take of what dense would: one that saves less is not worth a base."""
 PREFERRED = "planes"
@@ -69,8 +72,6 @@ class _Trial(NamedTuple):
 
     guess: int
     """Bytes that it would be stored in."""
-    order: int
-    """Which of those that guess the same is tried first."""
     offer: Offer
     grounds: Sequence[Ground]
 
@@ -121,14 +122,17 @@ def choose(
     if not grounds and bases.far is tuple and all(o.value.max_bases for o in offers):
         return Choice("dense", dense)
     floor = _guess(plugins, Part(new.dtype, new.data))
-    trials = list(_trials(plugins, offers, new, grounds))
+    trials = _single(plugins, offers, new, grounds)
     if min((trial.guess for trial in trials if trial.guess), default=floor) > FAR * floor:
         near = {ground.buffer for ground in grounds}
-        far = _grounds(store, plugins, buffer, bases.far(), new)
-        grounds += [ground for ground in far if ground.buffer not in near]
-        trials = list(_trials(plugins, offers, new, grounds))
+        found = _grounds(store, plugins, buffer, bases.far(), new)
+        far = [ground for ground in found if ground.buffer not in near]
+        based = [offer for offer in offers if offer.value.max_bases]
+        trials += _single(plugins, based, new, far)
+        grounds += far
+    trials += _several(plugins, offers, new, grounds)
     best = _Made(int(WORTH * floor), Choice("dense", dense))
-    for trial in sorted(trials, key=lambda trial: (trial.guess, trial.order))[:MAX_TRIALS]:
+    for trial in sorted(trials, key=lambda trial: trial.guess)[:MAX_TRIALS]:
         if trial.guess >= best.nbytes:
             break
         made = _make(store, plugins, trial, buffer, new)
@@ -150,11 +154,12 @@ def _forced(
     grounds = _grounds(store, plugins, buffer, bases.near, new)
     if form.update:
         first = [ground for ground in grounds if ground.buffer == bases.near[0].buffer]
-        trials = [_Trial(0, 0, offer, first)]
+        trials = [_Trial(0, offer, first)]
     else:
         if not grounds and offer.value.max_bases:
             grounds = _grounds(store, plugins, buffer, bases.far(), new)
-        trials = sorted(_trials(plugins, [offer], new, grounds), key=lambda trial: trial.guess)
+        asked = _several if offer.value.max_bases > 1 else _single
+        trials = sorted(asked(plugins, [offer], new, grounds), key=lambda trial: trial.guess)
     made = (_make(store, plugins, trial, buffer, new, form.update) for trial in trials[:MAX_TRIALS])
     best = min((one for one in made if one), key=lambda one: one.nbytes, default=None)
     return best.choice if best else None
@@ -167,25 +172,51 @@ def _grounds(
     return list(islice(found, MAX_GROUNDS))
 
 
-def _trials(
+def _single(
+    plugins: Plugins, offers: Sequence[Offer], new: Numbers, grounds: Sequence[Ground]
+) -> list[_Trial]:
+    """What types that stand on one base or none may make of the buffer.
+
+    Those that cost more to ask than a difference does are asked about the nearest bases only.
+    """
+    delta = plugins.find("theta_update_types", "delta")
+    differences = [trial for ground in grounds for trial in _ask(plugins, delta, new, [ground])]
+    nearest = sorted(differences, key=lambda trial: trial.guess)[:NEAREST]
+    trials: list[_Trial] = []
+    for offer in offers:
+        if not offer.value.max_bases:
+            trials += _ask(plugins, offer, new, [])
+        elif offer.name == "delta":
+            trials += differences
+        elif offer.value.max_bases == 1:
+            for difference in nearest:
+                trials += _ask(plugins, offer, new, difference.grounds)
+    return [one for one in trials if _affordable(one.grounds, one.guess, new.data.size)]
+
+
+def _several(
     plugins: Plugins, offers: Sequence[Offer], new: Numbers, grounds: Sequence[Ground]
 ) -> Iterator[_Trial]:
-    failed = {failure.what for failure in plugins.failures}
-    order = 0
+    """What types that may stand on several bases make of the buffer."""
     for offer in offers:
-        most = offer.value.max_bases
-        several = [grounds] if grounds else []
-        for given in [()] if not most else several if most > 1 else [[one] for one in grounds]:
-            order += 1
-            if _what(offer) in failed:
-                break
-            try:
-                guess = offer.value.estimate(new, [ground.numbers for ground in given])
-            except Exception as error:  # whatever a plugin does, the buffer is kept
-                _report(plugins, offer, error)
-                break
-            if most != 1 or _affordable(given, guess, new.data.size):
-                yield _Trial(guess, order, offer, given)
+        if offer.value.max_bases > 1 and grounds:
+            yield from _ask(plugins, offer, new, grounds)
+
+
+def _ask(
+    plugins: Plugins, offer: Offer, new: Numbers, grounds: Sequence[Ground]
+) -> Iterator[_Trial]:
+    """What a type guesses; nothing where it fails."""
+    if _what(offer) in {failure.what for failure in plugins.failures}:
+        return
+    try:
+        guess = offer.value.estimate(new, [ground.numbers for ground in grounds])
+    except (PackError, MissingPackError):  # a base is damaged
+        return
+    except Exception as error:  # whatever a plugin does, the buffer is kept
+        _report(plugins, offer, error)
+        return
+    yield _Trial(guess, offer, grounds)
 
 
 def _affordable(grounds: Sequence[Ground], nbytes: int, length: int) -> bool:

@@ -78,7 +78,7 @@ class UpdateType(ABC):
     """Name of the update type in packs: lower case, digits, hyphens."""
     max_bases: int
     """Most buffers that an update stands on. 0: it is given none. 1: it is given one at a time, and
-    asked about each. More: it is given all that there are and says which it uses."""
+    asked about the nearest. More: it is given all that there are and says which it uses."""
     fields: tuple[str, ...] = ()
     """What an update file tells of a group, each as ``GROUP/FIELD``; (): nothing can be told."""
 
