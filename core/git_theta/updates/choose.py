@@ -6,33 +6,29 @@ samples; the most promising then encode, and what decodes to the exact bytes is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
 from git_theta.digests import digest
 from git_theta.dtypes import BITS
-from git_theta.errors import MissingPackError, PackError
-from git_theta.plugins import Failure, Offer, Plugins
+from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import MAX_DEPTH, MAX_PARAMS, BufferId
+from git_theta.storage.payload import MAX_PARAMS, BufferId
 from git_theta.updates.grounds import MAX_GROUNDS, Bases, Candidate, Ground, find_grounds
 from git_theta.updates.hold import hold
 from git_theta.updates.interface import Numbers, Part, Update
 from git_theta.updates.sampling import guess_of, windows
+from git_theta.updates.trials import Trial, affordable, ask_several, ask_single, report
 
-EXTRA_COST = 4096
-"""Bytes that decoding may read beyond twice the buffer's own length."""
 MAX_PARTS = 16
 """Most parts of an update."""
 MAX_TRIALS = 4
 """Most updates that are encoded before one is taken."""
 FAR = 0.25
 """A near base is good enough if it leaves no more than this part of what dense would take."""
-NEAREST = 2
-"""Bases that types other than delta are asked about, of those that a difference leaves least of."""
 WORTH = 0.98
 """What an update may take of what dense would: one that saves less is not worth a base."""
 PREFERRED = "planes"
@@ -65,15 +61,6 @@ class Form:
 
 CHOSEN = Form()
 """The form of whatever a user said nothing about."""
-
-
-class _Trial(NamedTuple):
-    """An update that may pay."""
-
-    guess: int
-    """Bytes that it would be stored in."""
-    offer: Offer
-    grounds: Sequence[Ground]
 
 
 class _Made(NamedTuple):
@@ -122,15 +109,15 @@ def choose(
     if not grounds and bases.far is tuple and all(o.value.max_bases for o in offers):
         return Choice("dense", dense)
     floor = _guess(plugins, Part(new.dtype, new.data))
-    trials = _single(plugins, offers, new, grounds)
+    trials = ask_single(plugins, offers, new, grounds)
     if min((trial.guess for trial in trials if trial.guess), default=floor) > FAR * floor:
         near = {ground.buffer for ground in grounds}
         found = _grounds(store, plugins, buffer, bases.far(), new)
         far = [ground for ground in found if ground.buffer not in near]
         based = [offer for offer in offers if offer.value.max_bases]
-        trials += _single(plugins, based, new, far)
+        trials += ask_single(plugins, based, new, far)
         grounds += far
-    trials += _several(plugins, offers, new, grounds)
+    trials += ask_several(plugins, offers, new, grounds)
     best = _Made(int(WORTH * floor), Choice("dense", dense))
     for trial in sorted(trials, key=lambda trial: trial.guess)[:MAX_TRIALS]:
         if trial.guess >= best.nbytes:
@@ -154,11 +141,11 @@ def _forced(
     grounds = _grounds(store, plugins, buffer, bases.near, new)
     if form.update:
         first = [ground for ground in grounds if ground.buffer == bases.near[0].buffer]
-        trials = [_Trial(0, offer, first)]
+        trials = [Trial(0, offer, first)]
     else:
         if not grounds and offer.value.max_bases:
             grounds = _grounds(store, plugins, buffer, bases.far(), new)
-        asked = _several if offer.value.max_bases > 1 else _single
+        asked = ask_several if offer.value.max_bases > 1 else ask_single
         trials = sorted(asked(plugins, [offer], new, grounds), key=lambda trial: trial.guess)
     made = (_make(store, plugins, trial, buffer, new, form.update) for trial in trials[:MAX_TRIALS])
     best = min((one for one in made if one), key=lambda one: one.nbytes, default=None)
@@ -172,65 +159,10 @@ def _grounds(
     return list(islice(found, MAX_GROUNDS))
 
 
-def _single(
-    plugins: Plugins, offers: Sequence[Offer], new: Numbers, grounds: Sequence[Ground]
-) -> list[_Trial]:
-    """What types that stand on one base or none may make of the buffer.
-
-    Those that cost more to ask than a difference does are asked about the nearest bases only.
-    """
-    delta = plugins.find("theta_update_types", "delta")
-    differences = [trial for ground in grounds for trial in _ask(plugins, delta, new, [ground])]
-    nearest = sorted(differences, key=lambda trial: trial.guess)[:NEAREST]
-    trials: list[_Trial] = []
-    for offer in offers:
-        if not offer.value.max_bases:
-            trials += _ask(plugins, offer, new, [])
-        elif offer.name == "delta":
-            trials += differences
-        elif offer.value.max_bases == 1:
-            for difference in nearest:
-                trials += _ask(plugins, offer, new, difference.grounds)
-    return [one for one in trials if _affordable(one.grounds, one.guess, new.data.size)]
-
-
-def _several(
-    plugins: Plugins, offers: Sequence[Offer], new: Numbers, grounds: Sequence[Ground]
-) -> Iterator[_Trial]:
-    """What types that may stand on several bases make of the buffer."""
-    for offer in offers:
-        if offer.value.max_bases > 1 and grounds:
-            yield from _ask(plugins, offer, new, grounds)
-
-
-def _ask(
-    plugins: Plugins, offer: Offer, new: Numbers, grounds: Sequence[Ground]
-) -> Iterator[_Trial]:
-    """What a type guesses; nothing where it fails."""
-    if _what(offer) in {failure.what for failure in plugins.failures}:
-        return
-    try:
-        guess = offer.value.estimate(new, [ground.numbers for ground in grounds])
-    except (PackError, MissingPackError):  # a base is damaged
-        return
-    except Exception as error:  # whatever a plugin does, the buffer is kept
-        _report(plugins, offer, error)
-        return
-    yield _Trial(guess, offer, grounds)
-
-
-def _affordable(grounds: Sequence[Ground], nbytes: int, length: int) -> bool:
-    """Whether an update of ``nbytes`` bytes on these keeps what reading a buffer may cost."""
-    payloads = {key: cost for ground in grounds for key, cost in ground.payloads.items()}
-    margin = nbytes // 16  # what it will take is a guess
-    cost = sum(payloads.values()) + nbytes + margin
-    return len(payloads) < MAX_DEPTH and cost <= 2 * length + EXTRA_COST
-
-
 def _make(
     store: LocalStore,
     plugins: Plugins,
-    trial: _Trial,
+    trial: Trial,
     buffer: BufferId,
     new: Numbers,
     told: Update | None = None,
@@ -240,14 +172,14 @@ def _make(
     except OSError:  # the disk is full, which is no plugin's fault
         raise
     except Exception as error:
-        _report(plugins, trial.offer, error)
+        report(plugins, trial.offer, error)
         return None
 
 
 def _prove(
     store: LocalStore,
     plugins: Plugins,
-    trial: _Trial,
+    trial: Trial,
     buffer: BufferId,
     new: Numbers,
     told: Update | None,
@@ -270,7 +202,7 @@ def _prove(
     parts = tuple(replace(part, data=hold(part.data, store.packs)) for part in found.parts)
     update = Update(parts, found.params)
     nbytes = len(found.params) + sum(_guess(plugins, part) for part in parts)
-    if not _affordable(grounds, nbytes, new.data.size):
+    if not affordable(grounds, nbytes, new.data.size):
         return None
     old = [ground.numbers.data for ground in grounds]
     decoded = update_type.decode(update, old, buffer.dtype, new.data.size)
@@ -298,11 +230,3 @@ def _guess(plugins: Plugins, part: Part) -> int:
     data: Source = part.data
     samples = [data.read(*window) for window in windows(data.size, part.dtype)]
     return guess_of(samples, data.size, part.dtype, serializer)
-
-
-def _what(offer: Offer) -> str:
-    return f"update type {offer.name}"
-
-
-def _report(plugins: Plugins, offer: Offer, error: Exception) -> None:
-    plugins.failures.append(Failure(offer.plugin, _what(offer), error))
