@@ -20,8 +20,13 @@ from git_theta.views import swapped, view_source
 
 def digest(source: Source) -> bytes:
     """BLAKE3 of a source, 32 bytes."""
+    return digest_of(source.blocks())
+
+
+def digest_of(blocks: Iterable[bytes | memoryview]) -> bytes:
+    """BLAKE3 of blocks one after another, 32 bytes."""
     hasher = blake3.blake3()
-    for block in source.blocks():
+    for block in blocks:
         hasher.update(block)
     return hasher.digest()
 

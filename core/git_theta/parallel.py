@@ -31,8 +31,9 @@ def ordered_map(
     *,
     weigh: Callable[[Item], int] = lambda _: 0,
     limit: int = 0,
+    ahead: int = 2,
 ) -> Iterator[Result]:
-    """``map(work, items)`` on several threads; few more items than threads are under way.
+    """``map(work, items)`` on several threads; ``ahead`` more items than threads are under way.
 
     Those under way weigh no more than ``limit`` together, but one always is.
     """
@@ -46,7 +47,7 @@ def ordered_map(
         try:
             for item in items:
                 more = weigh(item)
-                while waiting and (len(waiting) > workers + 2 or weight + more > limit):
+                while waiting and (len(waiting) > workers + ahead or weight + more > limit):
                     future, done = waiting.popleft()
                     weight -= done
                     yield future.result()

@@ -36,6 +36,8 @@ from git_theta.updates.grounds import Bases
 from git_theta.updates.hold import HELD
 from git_theta.updates.interface import Numbers, Part
 
+AHEAD = 16
+"""Buffers that are looked at while a longer one before them is."""
 MAX_HELD = 224 * 2**20
 """Bytes that are held while updates are chosen, of all that are under way."""
 
@@ -146,7 +148,7 @@ def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> I
         blocks = (_block_bytes(plugins, part) for part in choice.update.parts)
         return _Pending(one.buffers, choice, tuple(blocks))
 
-    return ordered_map(decide, wanted, weigh=_weight, limit=MAX_HELD)
+    return ordered_map(decide, wanted, weigh=_weight, limit=MAX_HELD, ahead=AHEAD)
 
 
 def _numbers_of(wanted: Wanted) -> Numbers:

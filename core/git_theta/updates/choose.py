@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
-from git_theta.digests import digest
+from git_theta.digests import digest_of
 from git_theta.dtypes import BITS
 from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_PARAMS, BufferId
 from git_theta.updates.grounds import MAX_GROUNDS, Bases, Candidate, Ground, find_grounds
-from git_theta.updates.hold import hold
+from git_theta.updates.hold import STEP, computed, hold
 from git_theta.updates.interface import Numbers, Part, Update
 from git_theta.updates.sampling import guess_of, windows
 from git_theta.updates.trials import Trial, affordable, ask_several, ask_single, report
@@ -206,7 +206,7 @@ def _prove(
         return None
     old = [ground.numbers.data for ground in grounds]
     decoded = update_type.decode(update, old, buffer.dtype, new.data.size)
-    if decoded.size != new.data.size or digest(decoded) != buffer.digest:
+    if decoded.size != new.data.size or digest_of(computed(decoded, STEP)) != buffer.digest:
         return None
     payloads = {key: cost for ground in grounds for key, cost in ground.payloads.items()}
     bases = tuple(ground.buffer for ground in grounds)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterator
 
 import numpy as np
 
+from git_theta.parallel import ordered_map
 from git_theta.source import BytesSource, FileSource, Source
 from git_theta.storage.folder import PackFolder
 
 HELD = 48 * 2**20
 """Bytes of the longest run that is held in memory."""
+LONG = 8 * 2**20
+"""Bytes from which on a run is computed on all cores: else one keeps all others waiting."""
 STEP = 2**20
 
 
@@ -29,10 +33,18 @@ def hold(source: Source, folder: PackFolder) -> Source:
         return _InFile(source, folder)
     held = np.empty(source.size, np.uint8)
     at = 0
-    for block in source.blocks(STEP):
+    for block in computed(source, STEP):
         held[at : at + len(block)] = np.frombuffer(block, np.uint8)
         at += len(block)
     return BytesSource(held.data)
+
+
+def computed(source: Source, nbytes: int) -> Iterator[bytes | memoryview]:
+    """All bytes of a source in order, ``nbytes`` at a time; those of a long one on all cores."""
+    if source.size < LONG:
+        return source.blocks(nbytes)
+    starts = range(0, source.size, nbytes)
+    return ordered_map(lambda at: source.read(at, min(nbytes, source.size - at)), starts)
 
 
 class _InFile(FileSource):
@@ -43,7 +55,7 @@ class _InFile(FileSource):
         fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
         weakref.finalize(self, os.close, fd)
         path.unlink()
-        for block in source.blocks(4 * STEP):
+        for block in computed(source, 4 * STEP):
             view = memoryview(block)
             while view:
                 view = view[os.write(fd, view) :]
