@@ -81,32 +81,36 @@ def narrowed(values: Floats, dtype: str) -> tuple[Bits, NDArray[np.bool_]]:
         return values.view(f"<u{values.itemsize}"), np.isfinite(values)
     layout = _LAYOUTS[dtype]
     word = values.view("<u4")
-    magnitude = word & np.uint32(0x7FFFFFFF)
-    rounded = _rounded(magnitude, layout)
-    finite = (magnitude < 0x7F800000) & (rounded <= layout.largest)
-    sign = (word >> np.uint32(31)) << np.uint32(layout.bits - 1)
+    rounded = _rounded(word & np.uint32(0x7FFFFFFF), layout)
+    finite = rounded <= layout.largest
+    sign = word >> np.uint32(32 - layout.bits)
+    sign &= np.uint32(1 << (layout.bits - 1))
     if not layout.signed_zero:
         sign *= rounded > 0
-    return (sign | rounded).astype(f"<u{layout.bits // 8}"), finite
+    rounded |= sign
+    return rounded.astype(f"<u{layout.bits // 8}"), finite
 
 
 def _rounded(magnitude: NDArray[np.uint32], layout: _Layout) -> NDArray[np.uint32]:
     """Bits of the nearest number to a binary32 number without its sign; beyond the largest, more.
 
     Adding just below a half of the last place, and one more where that place is odd, carries into
-    it, and on into the exponent, exactly when the number rounds up.
+    it, and on into the exponent, exactly when the number rounds up. So what is infinite or NaN, as
+    the greatest of all, becomes more than the largest, too.
     """
     shift, one = np.uint32(23 - layout.mantissa), np.uint32(1)
-    half = (one << (shift - one)) - one
-    rounded = (magnitude + half + (magnitude >> shift & one)) >> shift
+    rounded: NDArray[np.uint32] = magnitude >> shift
+    rounded &= one
+    rounded += magnitude
+    rounded += (one << (shift - one)) - one
+    rounded >>= shift
     if layout.bias == 127:
         return rounded
-    rebias = (127 - layout.bias) << layout.mantissa
     tiny = magnitude < np.uint32((128 - layout.bias) << 23)
-    normal = rounded - np.uint32(rebias)
+    rounded -= np.uint32((127 - layout.bias) << layout.mantissa)
     if tiny.any():
-        normal[tiny] = _tiny(magnitude[tiny], layout)
-    return normal
+        rounded[tiny] = _tiny(magnitude[tiny], layout)
+    return rounded
 
 
 def _tiny(magnitude: NDArray[np.uint32], layout: _Layout) -> NDArray[np.uint32]:
