@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import zstandard
+from synthetic_merges import merged
 
 from git_theta.dtypes import count_bytes
 from git_theta.formats.npy import DTYPES, Npy
@@ -33,6 +34,7 @@ from git_theta.testing.blocks import weights
 from git_theta.updates.delta import Delta
 from git_theta.updates.dense import Dense
 from git_theta.updates.elementwise import narrowed, widened
+from git_theta.updates.low_rank import LowRank
 from git_theta.updates.patch import Patch
 from git_theta.updates.recipe import Recipe
 from git_theta.updates.residual import word
@@ -335,6 +337,22 @@ class TestScale(UpdateTypeConformance):
 
 def average(one: bytes, other: bytes, kind: str) -> bytes:
     return ((np.frombuffer(one, kind) + np.frombuffer(other, kind)) / 2).tobytes()
+
+
+class TestLowRank(UpdateTypeConformance):
+    update_type = LowRank()
+    damages = 50
+
+    def pairs(self) -> dict[str, Pair]:
+        floats = ("F32", "F64", "BF16", "F16", "F8_E4M3", "F8_E5M2")
+        found = {
+            dtype: Pair(*merged(dtype, 96, 130, 2, size=30), dtype, (96, 130)) for dtype in floats
+        }
+        new, base = merged("BF16", 40, 700, 3, size=4)
+        return found | {
+            "blurred": Pair(new, base, "BF16", (40, 700)),
+            "three dimensions": Pair(new, base, "BF16", (40, 7, 100)),
+        }
 
 
 class TestRecipe(UpdateTypeConformance):

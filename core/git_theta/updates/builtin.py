@@ -8,6 +8,7 @@ from git_theta.hookspecs import hookimpl
 from git_theta.updates.delta import Delta
 from git_theta.updates.dense import Dense
 from git_theta.updates.interface import UpdateType
+from git_theta.updates.low_rank import LowRank
 from git_theta.updates.patch import Patch
 from git_theta.updates.recipe import Recipe
 from git_theta.updates.scale import Scale
@@ -16,5 +17,5 @@ from git_theta.updates.sparse import Sparse
 
 @hookimpl
 def theta_update_types() -> Iterable[UpdateType]:
-    """Dense values, differences, scattered changes, scaled axes, formulas, patches."""
-    return (Dense(), Delta(), Sparse(), Scale(), Recipe(), Patch())
+    """Dense values, differences, scattered changes, scaled axes, low ranks, formulas, patches."""
+    return (Dense(), Delta(), Sparse(), Scale(), LowRank(), Recipe(), Patch())

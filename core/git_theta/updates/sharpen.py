@@ -1,0 +1,90 @@
+"""Makes factors more exact than the differences that they are found from.
+
+A float is rounded to a step that is proportional to it, so among numbers of all sizes the small
+ones tell a difference hundreds of times more exactly than most. Fitted to those, factors predict
+nearly always how the others were rounded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from git_theta.updates.elementwise import Floats, widened
+from git_theta.updates.factors import WIDE
+from git_theta.updates.matrix import BLOCK, Matrix, corner, subtract
+from git_theta.updates.products import inverse, multiply
+from git_theta.updates.residual import Bits
+
+
+def sharpen(
+    matrix: Matrix, left: Floats | None, right: Floats
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Move factors towards what the finest numbers say; one pass.
+
+    The difference is known up to the rounding of ``new``, and that is the finer the smaller the
+    number. So numbers weigh by the inverse square of their step. One step of alternating least
+    squares, in which the weighted matrices are approximated by their mean, suffices.
+
+    Parameters
+    ----------
+    matrix
+        What is factorized.
+    left
+        [rows, rank]; None: the one that fits best where all numbers weigh the same.
+    right
+        [rank, columns].
+    """
+    real = "<f8" if matrix.dtype in WIDE else "<f4"
+    rank = len(right)
+    other = np.ascontiguousarray(right, real)
+    solve = multiply(right.T.astype("<f8"), inverse(multiply(right, right.T))).astype(real)
+    moved = np.empty((matrix.rows, rank), real)
+    gram, weight = np.zeros((rank, rank)), np.zeros(matrix.columns)
+    pull = np.zeros(right.shape, real)
+    step = max(1, BLOCK // 2 // matrix.columns)
+    floor = _floor(matrix, rank)
+    for row in range(0, matrix.rows, step):
+        bits, old = matrix.read(row, min(step, matrix.rows - row))
+        difference = subtract(bits, old, matrix.dtype).reshape(-1, matrix.columns)
+        weights = _weights(bits, matrix.dtype, floor).reshape(difference.shape)
+        mean = weights.mean(axis=1, dtype=real)[:, None]
+        weight += weights.sum(axis=0)
+        here = multiply(difference, solve) if left is None else left[row : row + step].astype(real)
+        missed = multiply(here, other)
+        np.subtract(difference, missed, out=missed)
+        missed *= weights
+        here += multiply(missed, solve) / mean
+        multiply(here, other, out=missed)
+        np.subtract(difference, missed, out=missed)
+        missed *= weights
+        moved[row : row + step] = here
+        pull += multiply(here.T, missed)
+        gram += multiply(here.T, here)
+    mean_weight = weight / matrix.rows
+    change = multiply(inverse(gram), (pull / mean_weight).astype("<f8"))
+    return moved.astype("<f8"), right + change
+
+
+def _floor(matrix: Matrix, rank: int) -> float:
+    """The magnitude below which numbers weigh the same: enough must count for each unknown."""
+    bits, _ = corner(matrix)
+    values = widened(bits.reshape(-1), matrix.dtype)
+    values = values[np.isfinite(values)].astype("<f8")
+    typical = float(np.sqrt(np.mean(values * values))) if values.size else 0.0
+    share = min(1.0, max(0.03, 8 * rank / min(matrix.rows, matrix.columns)))
+    return min(2.0**60, max(2.0**-60, share * typical))
+
+
+def _weights(bits: Bits, dtype: str, floor: float) -> Floats:
+    """The inverse square of the power of two below each number, 1 at the floor; binary32."""
+    with np.errstate(all="ignore"):
+        size = widened(bits, dtype).astype("<f4", copy=False).view("<u4")
+    exponents = size & np.uint32(0x7F80_0000)
+    least = np.float32(floor).view("<u4") & np.uint32(0x7F80_0000)
+    np.maximum(exponents, least, out=exponents)
+    np.minimum(exponents, least + np.uint32(30 << 23), out=exponents)  # what is NaN, too
+    exponents <<= 1
+    np.subtract(np.uint32((127 << 23) + 2 * int(least)), exponents, out=exponents)
+    weights: Floats = exponents.view("<f4")
+    return weights
