@@ -7,12 +7,12 @@ difference to the base has their rank, up to rounding. They are found again from
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from git_theta.dtypes import scalar_bytes
-from git_theta.errors import PackError
+from git_theta.errors import PackError, UpdateFileError
 from git_theta.source import Source
 from git_theta.updates.elementwise import Floats
 from git_theta.updates.factors import (
@@ -33,6 +33,7 @@ from git_theta.updates.misses import bits_missed, bits_of_integers, parts_missed
 from git_theta.updates.quantize import quantize
 from git_theta.updates.residual import read_words, word
 from git_theta.updates.spectrum import find_factors
+from git_theta.updates.telling import FACTORS, told_factors
 
 _SLOWER = 0.9
 """binary64 takes twice the time of binary32: it must be this much smaller."""
@@ -45,6 +46,7 @@ class LowRank(UpdateType):
 
     name = "low-rank"
     max_bases = 1
+    fields = FACTORS
 
     def estimate(self, new: Numbers, bases: Sequence[Numbers]) -> int:
         """Look for a low rank in a few rows."""
@@ -69,6 +71,19 @@ class LowRank(UpdateType):
             return None
         missed = parts_missed(matrix.new, matrix.dtype, predictor(factors, matrix.base, new.dtype))
         return Update((*factors.parts(), *missed), factors.params())
+
+    def tell(self, base: Numbers, fields: Mapping[str, Numbers]) -> Update | None:
+        """Add the product of factors that were told."""
+        told = told_factors(base, fields, MAX_RANK)
+        if told is None:
+            return None
+        update = from_factors(base, *told)
+        if update is None:
+            raise UpdateFileError(
+                f"Expected factors of at most {MAX_ENTRIES} numbers whose sizes do not differ too "
+                f"much, found {told[0].size + told[1].size} that cannot be held"
+            )
+        return update
 
     def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
         """Add the product, and the residual."""

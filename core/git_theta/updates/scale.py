@@ -7,14 +7,14 @@ once, gives the same bits everywhere; what it misses is a residual.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from git_theta.dtypes import BITS, SCALAR
-from git_theta.errors import PackError
+from git_theta.errors import PackError, UpdateFileError
 from git_theta.source import BytesSource, Source
 from git_theta.updates.elementwise import MANTISSA, STEP, Floats
 from git_theta.updates.interface import Numbers, Part, Update, UpdateType, check_parts
@@ -31,6 +31,7 @@ from git_theta.updates.residual import (
 )
 from git_theta.updates.sampling import guess_of, windows
 from git_theta.updates.scaled import LEAST, View, expanded, fit, scaled, solve, views
+from git_theta.updates.telling import SCALING, told_scaling
 
 MAX_VECTOR = 16 * 2**20
 """Bytes of the longest vector: it is held while numbers are decoded."""
@@ -50,6 +51,7 @@ class Scale(UpdateType):
 
     name = "scale"
     max_bases = 1
+    fields = SCALING
 
     def estimate(self, new: Numbers, bases: Sequence[Numbers]) -> int:
         """Look for factors on a sample."""
@@ -68,6 +70,13 @@ class Scale(UpdateType):
             return update
         residual = Residual(new.data, dtype, predict)
         return Update((*update.parts, Part(word_name(dtype), residual)), update.params)
+
+    def tell(self, base: Numbers, fields: Mapping[str, Numbers]) -> Update | None:
+        """Multiply by a vector that was told."""
+        try:
+            return told(*told_scaling(base, fields), base)
+        except ValueError as fault:
+            raise UpdateFileError(str(fault)) from fault
 
     def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
         """Multiply, add what that misses."""

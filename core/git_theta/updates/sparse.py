@@ -8,7 +8,7 @@ a delta, numbers beyond the base's end are stored as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -32,6 +32,7 @@ from git_theta.updates.residual import (
     zigzag_undone,
 )
 from git_theta.updates.sampling import guess_stored, windows
+from git_theta.updates.telling import CHANGES, told_changes
 
 MOST = 8
 """Numbers of which at most one may have changed, on average."""
@@ -47,6 +48,7 @@ class Sparse(UpdateType):
 
     name = "sparse"
     max_bases = 1
+    fields = CHANGES
 
     def estimate(self, new: Numbers, bases: Sequence[Numbers]) -> int:
         """Count what changed in a few windows."""
@@ -80,6 +82,11 @@ class Sparse(UpdateType):
         tail = new.data.window(common, new.data.size - common)
         sources = (changes.gaps(), changes.differences() if differ else changes.values())
         return _update(changes.counts, sources, dtype, differ, tail)
+
+    def tell(self, base: Numbers, fields: Mapping[str, Numbers]) -> Update | None:
+        """Add numbers that were told where they belong."""
+        changes = told_changes(base, fields)
+        return told(*changes, base.dtype, base.data.size) if changes else None
 
     def decode(self, update: Update, bases: Sequence[Source], dtype: str, nbytes: int) -> Source:
         """Change what changed."""
