@@ -242,3 +242,45 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert "Traceback" not in said
     assert _state(committed, "m.safetensors") == before
     assert not list(committed.store.glob("tmp/*"))
+
+
+@pytest.mark.parametrize("kind", ["scale", "ia3"])
+def test_a_vector_scales_rows_and_only_it_is_stored(committed, tmp_path, kind):
+    old = load(committed.read("m.safetensors"))
+    vector = np.linspace(0.5, 1.5, ROWS, dtype=np.float32)[:, None]
+    save_file({"layer.1.weight/ia3": vector}, tmp_path / "u.safetensors")
+    before = committed.packs()
+    _update(committed, "m.safetensors", kind, tmp_path / "u.safetensors")
+    new = load(committed.read("m.safetensors"))
+    assert np.array_equal(new["layer.1.weight"], old["layer.1.weight"] * vector)
+    assert np.array_equal(new["layer.0.weight"], old["layer.0.weight"])
+    added = [path for name, path in committed.packs().items() if name not in before]
+    assert sum(path.stat().st_size for path in added) < vector.nbytes + 1500
+    _assert_clone_has(committed, "m.safetensors")
+
+
+def test_an_ia3_adapter_folder_scales_outputs_and_their_bias(committed, tmp_path):
+    folder, vector = tmp_path / "ia3", np.linspace(0.5, 1.5, ROWS, dtype=np.float32)
+    folder.mkdir()
+    config = {"peft_type": "IA3", "target_modules": ["layer.0"], "feedforward_modules": []}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    tensors = {"base_model.model.layer.0.ia3_l": vector[:, None]}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    old = load(committed.read("m.safetensors"))
+    _update(committed, "m.safetensors", "scale", folder)
+    new = load(committed.read("m.safetensors"))
+    assert np.array_equal(new["layer.0.weight"], old["layer.0.weight"] * vector[:, None])
+    assert np.array_equal(new["layer.0.bias"], old["layer.0.bias"] * vector)
+    _assert_clone_has(committed, "m.safetensors")
+
+
+def test_a_vector_of_the_wrong_length_is_refused(committed, tmp_path):
+    save_file({"layer.1.weight/ia3": np.ones(7, np.float32)}, tmp_path / "u.safetensors")
+    before = _state(committed, "m.safetensors")
+    said = committed.refused(
+        *("git", "theta", "add", "m.safetensors", "--update-type", "ia3"),
+        *("--update-path", str(tmp_path / "u.safetensors")),
+    )
+    assert "layer.1.weight" in said
+    assert f"[{ROWS}, {COLUMNS}]" in said
+    assert _state(committed, "m.safetensors") == before
