@@ -46,7 +46,8 @@ Change the values that a file tells, and store only those:
 
 An update file names its values by group: GROUP/R and GROUP/C for low-rank (R @ C is added),
 GROUP/data, GROUP/indices, GROUP/indptr and GROUP/shape for sparse (a SciPy CSR matrix is added),
-GROUP/ia3 for scale (a vector is multiplied), GROUP for dense. It may be of any format that git-theta knows.
+GROUP/ia3 for scale (a vector is multiplied), GROUP for dense. It may be of any format that
+git-theta knows.
 """
 
 SETTLE = 2**30
