@@ -33,13 +33,11 @@ from git_theta.storage.payload import (
 )
 from git_theta.updates.choose import CHOSEN, PREFERRED, Choice, Form, choose
 from git_theta.updates.grounds import Bases
-from git_theta.updates.hold import HELD
+from git_theta.updates.hold import HELD, MAX_HELD
 from git_theta.updates.interface import Numbers, Part
 
 AHEAD = 16
 """Buffers that are looked at while a longer one before them is."""
-MAX_HELD = 224 * 2**20
-"""Bytes that are held while updates are chosen, of all that are under way."""
 
 
 class Wanted(NamedTuple):

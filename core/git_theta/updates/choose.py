@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from git_theta.digests import digest_of
 from git_theta.dtypes import BITS
+from git_theta.errors import MissingPackError, PackError
 from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.local import LocalStore
@@ -171,6 +172,8 @@ def _make(
         return _prove(store, plugins, trial, buffer, new, told)
     except OSError:  # the disk is full, which is no plugin's fault
         raise
+    except (PackError, MissingPackError):  # a base is damaged
+        return None
     except Exception as error:
         report(plugins, trial.offer, error)
         return None
@@ -186,25 +189,19 @@ def _prove(
 ) -> _Made | None:
     """An update that a pack can hold and that decodes to the exact bytes; None: there is none."""
     update_type, grounds = trial.offer.value, list(trial.grounds)
-    if update_type.max_bases == 1:
-        sound = [ground.held(store) for ground in grounds]
-        grounds = [ground for ground in sound if ground]
-        if len(grounds) < len(sound):
-            return None
     found = told or update_type.encode(new, [ground.numbers for ground in grounds])
     if found is None or not _fits(found, new.data.size):
         return None
     if found.uses is not None:
-        used = [grounds[number].held(store) for number in found.uses]
-        grounds = [ground for ground in used if ground]
-        if len(grounds) < len(used) or len(grounds) > update_type.max_bases:
-            return None
+        grounds = [grounds[number] for number in found.uses]
+    if len(grounds) > update_type.max_bases:
+        return None
     parts = tuple(replace(part, data=hold(part.data, store.packs)) for part in found.parts)
     update = Update(parts, found.params)
     nbytes = len(found.params) + sum(_guess(plugins, part) for part in parts)
     if not affordable(grounds, nbytes, new.data.size):
         return None
-    old = [ground.numbers.data for ground in grounds]
+    old = [ground.base.held() for ground in grounds]
     decoded = update_type.decode(update, old, buffer.dtype, new.data.size)
     if decoded.size != new.data.size or digest_of(computed(decoded, STEP)) != buffer.digest:
         return None

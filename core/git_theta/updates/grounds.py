@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple
 
 from git_theta.digests import digest
@@ -13,11 +14,15 @@ from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.chain import chain
 from git_theta.storage.decode import Reader
+from git_theta.storage.folder import PackFolder
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_DEPTH, BufferId
 from git_theta.updates.hold import hold
 from git_theta.updates.interface import Numbers
+from git_theta.updates.sampling import WINDOW_BYTES, WINDOWS
 
+SAMPLE = WINDOWS * WINDOW_BYTES
+"""Bytes of the longest read that is no more than a sample."""
 MAX_GROUNDS = 12
 """Most buffers that one is compared with."""
 
@@ -41,12 +46,48 @@ class Bases(NamedTuple):
     """Where those do not help: others."""
 
 
+class Base(Source):
+    """A base: samples are decoded where they are taken, all of it is once, and verified then.
+
+    What stood on damaged bytes would be lost with them.
+    """
+
+    def __init__(self, buffer: BufferId, data: Source, folder: PackFolder) -> None:
+        self.size = data.size
+        self._buffer, self._data, self._folder = buffer, data, folder
+        self._held: Source | None = None
+        self._lock = Lock()
+
+    def held(self) -> Source:
+        """All of it, in memory or in a file.
+
+        Raises
+        ------
+        PackError
+            When it is damaged.
+        """
+        with self._lock:
+            if self._held is None:
+                found = hold(self._data, self._folder)
+                if digest(found) != self._buffer.digest:
+                    raise PackError(f"{self._buffer} has another digest")
+                self._held = found
+            return self._held
+
+    def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
+        if nbytes > SAMPLE:
+            return self.held().read(offset, nbytes)
+        return (self._held or self._data).read(offset, nbytes)
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """A buffer that can be stood on."""
 
     buffer: BufferId
+    base: Base
     numbers: Numbers
+    """Those of the base."""
     payloads: dict[tuple[str, int], int]
     """Stored bytes of every payload that is read to decode it."""
 
@@ -54,19 +95,6 @@ class Ground:
     def cost(self) -> int:
         """Stored bytes that are read to decode it."""
         return sum(self.payloads.values())
-
-    def held(self, store: LocalStore) -> Ground | None:
-        """The same with its numbers decoded and verified; None when they are damaged.
-
-        What stood on damaged bytes would be lost with them.
-        """
-        try:
-            data = hold(self.numbers.data, store.packs)
-        except PackError:
-            return None
-        if digest(data) != self.buffer.digest:
-            return None
-        return Ground(self.buffer, self.numbers._replace(data=data), self.payloads)
 
 
 def find_grounds(
@@ -93,11 +121,13 @@ def find_grounds(
             location = store.find([buffer])[buffer][0]
             payloads = chain(store, location)
             data = reader.open(buffer)
+            base = Base(buffer, data, store.packs)
         except (KeyError, *_UNREADABLE):
             continue
         ground = Ground(
             buffer,
-            Numbers(data, buffer.dtype, _shape(candidate.shape, data, buffer.dtype)),
+            base,
+            Numbers(base, buffer.dtype, _shape(candidate.shape, data, buffer.dtype)),
             {key: payload.nbytes for key, payload in payloads.items()},
         )
         top = next(iter(payloads.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
+from threading import RLock
 
 import numpy as np
 
@@ -14,9 +15,32 @@ from git_theta.storage.folder import PackFolder
 
 HELD = 48 * 2**20
 """Bytes of the longest run that is held in memory."""
+MAX_HELD = 224 * 2**20
+"""Bytes of all runs together that are held in memory; what is more goes to files."""
 LONG = 8 * 2**20
 """Bytes from which on a run is computed on all cores: else one keeps all others waiting."""
 STEP = 2**20
+
+
+class _Memory:
+    """What is held in memory by all together."""
+
+    def __init__(self) -> None:
+        self._nbytes = 0
+        self._lock = RLock()  # what is given back may be found out at any moment
+
+    def take(self, nbytes: int) -> bool:
+        with self._lock:
+            fits = self._nbytes + nbytes <= MAX_HELD
+            self._nbytes += nbytes if fits else 0
+            return fits
+
+    def give_back(self, nbytes: int) -> None:
+        with self._lock:
+            self._nbytes -= nbytes
+
+
+_memory = _Memory()
 
 
 def hold(source: Source, folder: PackFolder) -> Source:
@@ -29,9 +53,10 @@ def hold(source: Source, folder: PackFolder) -> Source:
     StoreError
         When the folder cannot be written to at all.
     """
-    if source.size > HELD:
+    if source.size > HELD or not _memory.take(source.size):
         return _InFile(source, folder)
     held = np.empty(source.size, np.uint8)
+    weakref.finalize(held, _memory.give_back, source.size)
     at = 0
     for block in computed(source, STEP):
         held[at : at + len(block)] = np.frombuffer(block, np.uint8)
