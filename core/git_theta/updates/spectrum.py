@@ -40,19 +40,22 @@ class Space(NamedTuple):
 def space_of(sample: Floats) -> Space:
     """The greatest singular values of a sample, by as few of them as show where noise begins."""
     gram = multiply(sample, sample.T).astype("<f8")
-    rows, columns = sample.shape
+    rows = len(sample)
+    few, many = sorted(sample.shape)
     whole = max(float(np.trace(gram)), 1e-300)
     # No noise is below what rounding of the sums leaves.
-    floor = (1e-13 if sample.dtype.itemsize == 8 else 1e-6) * whole / rows
+    floor = (1e-13 if sample.dtype.itemsize == 8 else 1e-6) * whole / few
     looked = min(rows, 32)
     while True:
         values, vectors = _greatest(gram, looked)
-        rest = max(whole - float(values.sum()), 0.0)
-        noise = max(rest / max(1, rows - looked), floor)
-        edge = 1.6 * noise * (1 + math.sqrt(rows / columns)) ** 2
-        rank = int((values > edge).sum())
+        rest = np.maximum(whole - np.cumsum(values), 0)  # what is left by as many
+        noise = np.maximum(rest / np.maximum(few - 1 - np.arange(looked), 1), floor)
+        stands = values > 1.6 * noise * (1 + math.sqrt(few / many)) ** 2
+        stands = np.flatnonzero(stands[: few // 2])  # noise is told from as many at least
+        rank = int(stands[-1]) + 1 if stands.size else 0
         if rank < looked - 4 or looked > rows // 2:
-            return Space(values, vectors, rank, max(rest + float(values[rank:].sum()), floor))
+            left = float(rest[rank - 1]) if rank else whole
+            return Space(values, vectors, rank, max(left, floor))
         looked = min(2 * looked, rows)
 
 
@@ -142,7 +145,7 @@ def _rank(matrix: Matrix, found: _Found) -> tuple[int, bool]:
     missed = matrix.difference(0, len(found.left)) - multiply(found.left, found.right)
     noise = float(np.sqrt(np.mean(missed * missed)))
     edge = 1.5 * noise * (math.sqrt(matrix.rows) + math.sqrt(matrix.columns))
-    edge = max(edge, 1e-12 * float(found.values[0]))
+    edge = max(edge, 3e-8 * float(found.values[0]))  # squares have lost what is below
     rank = int((found.values > edge).sum())
     faint = np.flatnonzero(
         (found.values[1:] < 4 * edge) & (found.values[1:] < found.values[:-1] / 6)
