@@ -22,12 +22,14 @@ from git_theta.updates.grounds import MAX_GROUNDS, Bases, Candidate, Ground, fin
 from git_theta.updates.hold import STEP, computed, hold
 from git_theta.updates.interface import Numbers, Part, Update
 from git_theta.updates.sampling import guess_of, windows
-from git_theta.updates.trials import Trial, affordable, ask_several, ask_single, report
+from git_theta.updates.trials import Survey, Trial, affordable, report
 
 MAX_PARTS = 16
 """Most parts of an update."""
 MAX_TRIALS = 4
 """Most updates that are encoded before one is taken."""
+ENOUGH = 0.02
+"""What leaves no more than this part of what dense would take is not compared with much else."""
 FAR = 0.25
 """A near base is good enough if it leaves no more than this part of what dense would take."""
 WORTH = 0.98
@@ -110,17 +112,18 @@ def choose(
     if not grounds and bases.far is tuple and all(o.value.max_bases for o in offers):
         return Choice("dense", dense)
     floor = _guess(plugins, Part(new.dtype, new.data))
-    trials = ask_single(plugins, offers, new, grounds)
-    if min((trial.guess for trial in trials if trial.guess), default=floor) > FAR * floor:
+    survey = Survey(plugins, new, int(ENOUGH * floor))
+    survey.ask_without_bases(offers)
+    survey.ask_single(offers, grounds)
+    if (survey.best() or floor) > FAR * floor:
         near = {ground.buffer for ground in grounds}
         found = _grounds(store, plugins, buffer, bases.far(), new)
         far = [ground for ground in found if ground.buffer not in near]
-        based = [offer for offer in offers if offer.value.max_bases]
-        trials += ask_single(plugins, based, new, far)
+        survey.ask_single(offers, far)
         grounds += far
-    trials += ask_several(plugins, offers, new, grounds)
+    survey.ask_several(offers, grounds)
     best = _Made(int(WORTH * floor), Choice("dense", dense))
-    for trial in sorted(trials, key=lambda trial: trial.guess)[:MAX_TRIALS]:
+    for trial in sorted(survey.trials, key=lambda trial: trial.guess)[:MAX_TRIALS]:
         if trial.guess >= best.nbytes:
             break
         made = _make(store, plugins, trial, buffer, new)
@@ -146,8 +149,14 @@ def _forced(
     else:
         if not grounds and offer.value.max_bases:
             grounds = _grounds(store, plugins, buffer, bases.far(), new)
-        asked = ask_several if offer.value.max_bases > 1 else ask_single
-        trials = sorted(asked(plugins, [offer], new, grounds), key=lambda trial: trial.guess)
+        survey = Survey(plugins, new, 0)
+        survey.ask_without_bases([offer])
+        survey.ask_single([offer], grounds)
+        survey.ask_several([offer], grounds)
+        trials = sorted(
+            (trial for trial in survey.trials if trial.offer.name == form.name),
+            key=lambda trial: trial.guess,
+        )
     made = (_make(store, plugins, trial, buffer, new, form.update) for trial in trials[:MAX_TRIALS])
     best = min((one for one in made if one), key=lambda one: one.nbytes, default=None)
     return best.choice if best else None

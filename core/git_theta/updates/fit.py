@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 from itertools import combinations, islice, product
 from typing import Any, NamedTuple
 
@@ -162,23 +163,20 @@ def _snapped(
 
 def _plain(weight: float, tolerance: float) -> list[float]:
     """Plain numbers within a tolerance of a weight, the plainest first; itself where none is."""
-    low, high = np.searchsorted(_NUMBERS, (weight - tolerance, weight + tolerance))
-    near = sorted(range(int(low), int(high)), key=lambda at: (_PLAINNESS[at], _NUMBERS[at]))
-    return [float(_NUMBERS[at]) for at in near[:_CHOICES]] or [weight]
+    numbers, plainness = _numbers()
+    low, high = np.searchsorted(numbers, (weight - tolerance, weight + tolerance))
+    near = sorted(range(int(low), int(high)), key=lambda at: (plainness[at], numbers[at]))
+    return [float(numbers[at]) for at in near[:_CHOICES]] or [weight]
 
 
-def _numbers() -> list[tuple[float, int]]:
-    """Fractions as people write them, each with its denominator: tenths, thirds, hundredths."""
+@cache
+def _numbers() -> tuple[Array, list[int]]:
+    """Fractions as people write them, ascending, and the denominator of each."""
     denominators = (*range(1, 17), 20, 25, 32, 40, 50, 64, 100, 128)
     found = {
         Fraction(number, denominator)
         for denominator in denominators
         for number in range(-LARGEST * denominator, LARGEST * denominator + 1)
     }
-    plain = {fraction: fraction.denominator for fraction in found}
-    return [(float(fraction), plain[fraction]) for fraction in sorted(found)]
-
-
-_TABLE = _numbers()
-_NUMBERS = np.array([number for number, _ in _TABLE])
-_PLAINNESS = [denominator for _, denominator in _TABLE]
+    ascending = sorted(found)
+    return np.array([float(one) for one in ascending]), [one.denominator for one in ascending]

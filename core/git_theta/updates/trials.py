@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from git_theta.errors import MissingPackError, PackError
 from git_theta.plugins import Failure, Offer, Plugins
-from git_theta.storage.payload import MAX_DEPTH
+from git_theta.storage.payload import MAX_DEPTH, BufferId
 from git_theta.updates.grounds import Ground
 from git_theta.updates.interface import Numbers
 
@@ -26,51 +26,71 @@ class Trial(NamedTuple):
     grounds: Sequence[Ground]
 
 
-def ask_single(
-    plugins: Plugins, offers: Sequence[Offer], new: Numbers, grounds: Sequence[Ground]
-) -> list[Trial]:
-    """What types that stand on one base or none may make of the buffer.
+class Survey:
+    """What the installed update types guess of one buffer.
 
-    Those that cost more to ask than a difference does are asked about the nearest bases only.
+    Parameters
+    ----------
+    plugins, new
+        Who is asked, and about what.
+    enough
+        Bytes that are few enough: what costs more to ask than a difference does is asked no more.
     """
-    delta = plugins.find("theta_update_types", "delta")
-    differences = [trial for ground in grounds for trial in _ask(plugins, delta, new, [ground])]
-    nearest = sorted(differences, key=lambda trial: trial.guess)[:NEAREST]
-    trials: list[Trial] = []
-    for offer in offers:
-        if not offer.value.max_bases:
-            trials += _ask(plugins, offer, new, [])
-        elif offer.name == "delta":
-            trials += differences
-        elif offer.value.max_bases == 1:
-            for difference in nearest:
-                trials += _ask(plugins, offer, new, difference.grounds)
-    return [one for one in trials if affordable(one.grounds, one.guess, new.data.size)]
 
+    def __init__(self, plugins: Plugins, new: Numbers, enough: int) -> None:
+        self.trials: list[Trial] = []
+        self._plugins, self._new, self._enough = plugins, new, enough
+        self._differences: list[Trial] = []
+        self._asked: set[tuple[str, BufferId]] = set()
 
-def ask_several(
-    plugins: Plugins, offers: Sequence[Offer], new: Numbers, grounds: Sequence[Ground]
-) -> Iterator[Trial]:
-    """What types that may stand on several bases make of the buffer."""
-    for offer in offers:
-        if offer.value.max_bases > 1 and grounds:
-            yield from _ask(plugins, offer, new, grounds)
+    def best(self) -> int | None:
+        """The smallest guess; None where there is none."""
+        return min((trial.guess for trial in self.trials if trial.guess), default=None)
 
+    def ask_without_bases(self, offers: Iterable[Offer]) -> None:
+        """Ask types that stand on nothing."""
+        for offer in offers:
+            if not offer.value.max_bases:
+                self._ask(offer, ())
 
-def _ask(
-    plugins: Plugins, offer: Offer, new: Numbers, grounds: Sequence[Ground]
-) -> Iterator[Trial]:
-    """What a type guesses; nothing where it fails."""
-    if _what(offer) in {failure.what for failure in plugins.failures}:
-        return
-    try:
-        guess = offer.value.estimate(new, [ground.numbers for ground in grounds])
-    except (PackError, MissingPackError):  # a base is damaged
-        return
-    except Exception as error:  # whatever a plugin does, the buffer is kept
-        report(plugins, offer, error)
-        return
-    yield Trial(guess, offer, grounds)
+    def ask_single(self, offers: Iterable[Offer], grounds: Iterable[Ground]) -> None:
+        """Ask types that stand on one base about further ones; most about the nearest alone."""
+        delta = self._plugins.find("theta_update_types", "delta")
+        for ground in grounds:
+            self._differences += self._ask(delta, [ground])
+        nearest = sorted(self._differences, key=lambda trial: trial.guess)[:NEAREST]
+        for offer in offers:
+            for difference in nearest if offer.value.max_bases == 1 else ():
+                key = (offer.name, difference.grounds[0].buffer)
+                if offer.name != "delta" and key not in self._asked and not self._is_enough():
+                    self._asked.add(key)
+                    self._ask(offer, difference.grounds)
+
+    def ask_several(self, offers: Iterable[Offer], grounds: Sequence[Ground]) -> None:
+        """Ask types that may stand on several bases."""
+        for offer in offers:
+            if offer.value.max_bases > 1 and grounds and not self._is_enough():
+                self._ask(offer, grounds)
+
+    def _is_enough(self) -> bool:
+        best = self.best()
+        return best is not None and best <= self._enough
+
+    def _ask(self, offer: Offer, grounds: Sequence[Ground]) -> list[Trial]:
+        """What a type guesses; nothing where it fails."""
+        if _what(offer) in {failure.what for failure in self._plugins.failures}:
+            return []
+        try:
+            guess = offer.value.estimate(self._new, [ground.numbers for ground in grounds])
+        except (PackError, MissingPackError):  # a base is damaged
+            return []
+        except Exception as error:  # whatever a plugin does, the buffer is kept
+            report(self._plugins, offer, error)
+            return []
+        trial = Trial(guess, offer, grounds)
+        if offer.value.max_bases > 1 or affordable(grounds, guess, self._new.data.size):
+            self.trials.append(trial)
+        return [trial]
 
 
 def affordable(grounds: Sequence[Ground], nbytes: int, length: int) -> bool:
