@@ -32,12 +32,13 @@ def ordered_map(
     weigh: Callable[[Item], int] = lambda _: 0,
     limit: int = 0,
     ahead: int = 2,
+    threads: int = MAX_WORKERS,
 ) -> Iterator[Result]:
     """``map(work, items)`` on several threads; ``ahead`` more items than threads are under way.
 
     Those under way weigh no more than ``limit`` together, but one always is.
     """
-    workers = worker_count()
+    workers = min(worker_count(), threads)
     if workers == 1:
         yield from map(work, items)
         return

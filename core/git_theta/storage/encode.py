@@ -36,6 +36,8 @@ from git_theta.updates.grounds import Bases
 from git_theta.updates.hold import HELD, MAX_HELD
 from git_theta.updates.interface import Numbers, Part
 
+CHOOSERS = 2
+"""Threads that choose updates: many short steps of Python, so more would wait for each other."""
 AHEAD = 16
 """Buffers that are looked at while a longer one before them is."""
 
@@ -146,7 +148,7 @@ def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> I
         blocks = (_block_bytes(plugins, part) for part in choice.update.parts)
         return _Pending(one.buffers, choice, tuple(blocks))
 
-    return ordered_map(decide, wanted, weigh=_weight, limit=MAX_HELD, ahead=AHEAD)
+    return ordered_map(decide, wanted, weigh=_weight, limit=MAX_HELD, ahead=AHEAD, threads=CHOOSERS)
 
 
 def _numbers_of(wanted: Wanted) -> Numbers:
