@@ -32,13 +32,13 @@ def ordered_map(
     weigh: Callable[[Item], int] = lambda _: 0,
     limit: int = 0,
     ahead: int = 2,
-    threads: int = MAX_WORKERS,
+    threads: int | None = None,
 ) -> Iterator[Result]:
     """``map(work, items)`` on several threads; ``ahead`` more items than threads are under way.
 
     Those under way weigh no more than ``limit`` together, but one always is.
     """
-    workers = min(worker_count(), threads)
+    workers = min(worker_count(), threads or worker_count())
     if workers == 1:
         yield from map(work, items)
         return
