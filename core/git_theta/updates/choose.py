@@ -28,7 +28,7 @@ MAX_PARTS = 16
 """Most parts of an update."""
 MAX_TRIALS = 4
 """Most updates that are encoded before one is taken."""
-ENOUGH = 0.02
+ENOUGH = 0.01
 """What leaves no more than this part of what dense would take is not compared with much else."""
 FAR = 0.25
 """A near base is good enough if it leaves no more than this part of what dense would take."""
