@@ -25,7 +25,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from git_theta.storage.pack import Pack
 
-STEPS = 20
+STEPS = 12
 WIDTH = 384
 
 

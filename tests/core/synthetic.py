@@ -80,6 +80,7 @@ def clean_file(
     store: LocalStore,
     *,
     previous: bytes | None = None,
+    versions: Sequence[bytes] = (),
     write: bool = True,
     path: str = "model.bin",
     known: Plugins | None = None,
@@ -95,7 +96,7 @@ def clean_file(
         hasher.digest(),
         store=store,
         plugins=known or plugins(),
-        versions=[previous] if previous else [],
+        versions=[previous] if previous else versions,
         write=write,
     )
     assert not cleaned.warning

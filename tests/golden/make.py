@@ -85,12 +85,87 @@ def cut() -> bytes:
     return b"".join(b"%07d\n" % (n // 1000) for n in range(200_000))
 
 
+ROWS, COLUMNS = 128, 96
+
+
+def weights(seed: int) -> list[float]:
+    """Numbers that look like a layer's and that F32 holds exactly."""
+    state, found = seed, []
+    for _ in range(ROWS * COLUMNS):
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        found.append(((state >> 40) - 2**23) / 2**28)
+    return found
+
+
+def floats(values: list[float]) -> bytes:
+    """The nearest F32 of each."""
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+def halves(values: list[float]) -> bytes:
+    """BF16, cut off rather than rounded."""
+    words = struct.unpack(f"<{len(values)}I", floats(values))
+    return struct.pack(f"<{len(values)}H", *(word >> 16 for word in words))
+
+
+def layers(arrays: list[tuple[str, str, int, bytes]]) -> bytes:
+    """A file of matrices: name, dtype, rows, bytes."""
+    buffers = [(dtype, b"", False, data) for _, dtype, _, data in arrays]
+    tensors = [
+        (name, dtype, (rows, COLUMNS), number, 0, None)
+        for number, (name, dtype, rows, _) in enumerate(arrays)
+    ]
+    return synthetic_file(buffers, tensors)
+
+
+def base() -> bytes:
+    """What the next set stands on."""
+    return layers(
+        [(f"{n}.f32", "F32", ROWS, floats(weights(n))) for n in range(4)]
+        + [("4.bf16", "BF16", 2 * ROWS, halves(weights(4) + weights(5)))]
+    )
+
+
+def updated() -> bytes:
+    """Each matrix changed in another way: a step, scattered, scaled rows, a low rank."""
+    step = [w + v / 2**12 for w, v in zip(weights(0), weights(10), strict=True)]
+    scattered = list(weights(1))
+    scattered[::97] = weights(11)[::97]
+    scaled = [w * (1 + n // COLUMNS / 64) for n, w in enumerate(weights(2))]
+    left, right = weights(12), weights(13)
+    product = [
+        sum(left[n // COLUMNS * 2 + k] * right[n % COLUMNS * 2 + k] * 8 for k in range(2))
+        for n in range(ROWS * COLUMNS)
+    ]
+    merged = [w + d for w, d in zip(weights(3), product, strict=True)]
+    half = [w + d for w, d in zip(weights(4) + weights(5), product * 2, strict=True)]
+    return layers(
+        [
+            ("0.f32", "F32", ROWS, floats(step)),
+            ("1.f32", "F32", ROWS, floats(scattered)),
+            ("2.f32", "F32", ROWS, floats(scaled)),
+            ("3.f32", "F32", ROWS, floats(merged)),
+            ("4.bf16", "BF16", 2 * ROWS, halves(half)),
+        ]
+    )
+
+
+def averaged() -> bytes:
+    """The first matrix: the mean of what it was in the two sets before."""
+    step = [w + v / 2**12 for w, v in zip(weights(0), weights(10), strict=True)]
+    both = zip(weights(0), struct.unpack(f"<{len(step)}f", floats(step)), strict=True)
+    return layers([("0.f32", "F32", ROWS, floats([(w + v) / 2 for w, v in both]))])
+
+
 SETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros": (zeros, ""),
     "views": (views, ""),
     "patched": (patched, "views"),
     "cut": (cut, ""),
     "short": (short, ""),
+    "base": (base, ""),
+    "updated": (updated, "base"),
+    "averaged": (averaged, "updated"),
 }
 """The file of each set, and the set that it was added on top of."""
 
@@ -103,6 +178,14 @@ def copy_packs(name: str, store: LocalStore) -> None:
     store.refresh()
 
 
+def versions(name: str) -> list[bytes]:
+    """Metadata of the sets before one, the last of them first."""
+    found = []
+    while name := SETS[name][1]:
+        found.append((HERE / name / "metadata").read_bytes())
+    return found
+
+
 def make(name: str) -> None:
     """Write one set."""
     function, before = SETS[name]
@@ -110,8 +193,7 @@ def make(name: str) -> None:
     with tempfile.TemporaryDirectory() as temporary, LocalStore(Path(temporary)) as store:
         copy_packs(before, store)
         known = store.packs.packs()
-        previous = (HERE / before / "metadata").read_bytes() if before else None
-        text = clean_file(file, store, previous=previous)
+        text = clean_file(file, store, versions=versions(name))
         assert rebuild_file(text, store) == file
         (folder / "packs").mkdir(parents=True)
         (folder / "metadata").write_bytes(text)
