@@ -62,7 +62,9 @@ def test_a_version_that_is_there_twice_adds_nothing_the_second_time(history, mod
 
 def test_update_types_share_what_is_stored(history):
     values = load(history.read("m.safetensors"))
-    history.write("m.safetensors", save({n: v + np.float32(1e-6) for n, v in values.items()}))
+    random = np.random.default_rng(5)
+    steps = {n: random.normal(0, 1e-6, v.shape).astype(v.dtype) for n, v in values.items()}
+    history.write("m.safetensors", save({n: v + steps[n] for n, v in values.items()}))
     history.git("add", "m.safetensors")
     found = du(history, "--all", "--by", "update")
     assert [row["update"] for row in found["rows"]] == ["dense", "delta"]
