@@ -22,7 +22,7 @@ from git_theta.metadata import parse
 from git_theta.plugins import Plugins
 from git_theta.smudge import content, rebuild
 from git_theta.source import BytesSource
-from git_theta.storage import encode as encode_module
+from git_theta.storage import writing as writing_module
 from git_theta.storage.local import LocalStore
 from git_theta.storage.verify import verify_packs
 from git_theta.testing.blocks import weights
@@ -201,7 +201,7 @@ def test_unknown_file_shares_what_did_not_change(store: LocalStore) -> None:
 def test_threads_change_nothing(
     tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encode_module, "PACK_BYTES", 2**20)
+    monkeypatch.setattr(writing_module, "PACK_BYTES", 2**20)
     arrays = [weights("F32", size, seed=size) for size in (4, 400, 4000, 2**20, 5 * 2**20, 12)]
     arrays += [weights("F32", 64 + 4 * n, seed=n) for n in range(300)]
     file = dense(*arrays) + random.Random(3).randbytes(2**20)

@@ -21,7 +21,7 @@ from git_theta.skeleton import Chunks, Origin, read_skeleton
 from git_theta.smudge import content, rebuild
 from git_theta.source import BytesSource
 from git_theta.storage import decode as decode_module
-from git_theta.storage import encode as encode_module
+from git_theta.storage import writing as writing_module
 from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId, StoredPart
@@ -32,7 +32,7 @@ NOISE = random.Random(11).randbytes(12 * 2**20)
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStore]:
     """A store whose packs are small, so that a file has several."""
-    monkeypatch.setattr(encode_module, "PACK_BYTES", 2**20)
+    monkeypatch.setattr(writing_module, "PACK_BYTES", 2**20)
     with LocalStore(tmp_path) as opened:
         yield opened
 

@@ -18,7 +18,7 @@ from git_theta.plugins import Plugins
 from git_theta.smudge import rebuild
 from git_theta.source import FileSource
 from git_theta.storage import decode as decode_module
-from git_theta.storage import encode as encode_module
+from git_theta.storage import writing as writing_module
 from git_theta.storage.decode import Reader
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_DEPTH, BufferId
@@ -129,14 +129,14 @@ def test_few_decoded_blocks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_packs_end_at_their_size_and_at_that_of_their_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encode_module, "PACK_BYTES", 100_000)
+    monkeypatch.setattr(writing_module, "PACK_BYTES", 100_000)
     arrays = [random.Random(n).randbytes(40_000 + n) for n in range(9)]
     file = synthetic_file([("U8", b"", False, data) for data in arrays], [])
     with LocalStore(tmp_path / "small") as store:
         assert rebuild_file(clean_file(file, store), store) == file
         assert len(store.packs.packs()) >= 3
-    monkeypatch.setattr(encode_module, "PACK_BYTES", 2**30)
-    monkeypatch.setattr(encode_module, "DIRECTORY_BYTES", 1)
+    monkeypatch.setattr(writing_module, "PACK_BYTES", 2**30)
+    monkeypatch.setattr(writing_module, "DIRECTORY_BYTES", 1)
     with LocalStore(tmp_path / "rows") as store:
         text = clean_file(file, store)
         assert rebuild_file(text, store) == file

@@ -12,6 +12,7 @@ instead of 0.077).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -92,9 +93,9 @@ class _ByScalars(Source):
         if nbytes % self._words.itemsize:
             raise PackError(f"Expected whole numbers of {dtype}, found {nbytes} bytes of them")
 
+    @abstractmethod
     def _compute(self, first: int, count: int, out: Bits) -> None:
         """Fill ``out`` with the scalars from ``first``."""
-        raise NotImplementedError
 
     def _read(self, offset: int, nbytes: int) -> memoryview:
         width = self._words.itemsize
@@ -108,9 +109,9 @@ class _ByScalars(Source):
 class _ByBlocks(_ByScalars):
     """One that computes whole blocks."""
 
+    @abstractmethod
     def _compute_block(self, first: int, out: Bits) -> None:
         """Fill ``out`` with the block from ``first``."""
-        raise NotImplementedError
 
     def _block(self, start: int, count: int) -> Bits:
         """A block of which a part is read: the others may be read soon."""
