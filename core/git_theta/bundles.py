@@ -13,8 +13,8 @@ from git_theta.digested import Digested
 from git_theta.digests import run_source
 from git_theta.joined import Joined
 from git_theta.source import Source
-from git_theta.storage.encode import Wanted
 from git_theta.storage.payload import BUNDLE, BUNDLE_BUFFERS, SHORT, BufferId, longest_block
+from git_theta.storage.wanted import Wanted
 from git_theta.table import Run
 from git_theta.views import swapped
 

@@ -31,11 +31,12 @@ from git_theta.metadata import (
 from git_theta.plugins import KERNEL, Plugins
 from git_theta.skeleton import Origin, read_skeleton
 from git_theta.source import Source
+from git_theta.storage.buffers import store_buffers
 from git_theta.storage.chain import chain
-from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import SHORT, BufferId, Payload
+from git_theta.storage.wanted import Wanted
 from git_theta.table import Run, Table, cut_runs, read_table
 from git_theta.updates.choose import CHOSEN, Form
 from git_theta.updates.grounds import Bases, Candidate

@@ -35,8 +35,10 @@ class Role(NamedTuple):
 class _Version:
     """The groups of one version, by name and by what they may be called now."""
 
-    def __init__(self, metadata: Metadata, read_table: Callable[[Metadata], Table | None]) -> None:
-        self._metadata, self._read_table = metadata, read_table
+    def __init__(
+        self, metadata: Metadata, number: int, read_table: Callable[[Metadata], Table | None]
+    ) -> None:
+        self._metadata, self._number, self._read_table = metadata, number, read_table
         self._by_name = {group.name: group for group in metadata.groups}
         self._gone: dict[tuple[str, tuple[int, ...]], list[Group]] | None = None
 
@@ -44,9 +46,9 @@ class _Version:
         """The buffers that had a role here."""
         for old in self._like(role.group, names):
             if role.part is None:
-                yield Candidate(BufferId(old.dtype, old.digest), old.shape)
+                yield Candidate(BufferId(old.dtype, old.digest), old.shape, self._number)
             elif (old.name, role.part) in self._parts:
-                yield Candidate(self._parts[old.name, role.part])
+                yield Candidate(self._parts[old.name, role.part], (), self._number)
 
     @cached_property
     def _parts(self) -> dict[tuple[str, int], BufferId]:
@@ -124,17 +126,17 @@ class Lineage:
 
     @cached_property
     def _near(self) -> list[_Version]:
-        return list(self._versions(self._near_texts))
+        return list(self._versions(self._near_texts, 0))
 
     @cached_property
     def _far(self) -> list[_Version]:
         older = (text for text in self._far_texts() if text not in self._near_texts)
-        return list(self._versions(dict.fromkeys(older)))
+        return list(self._versions(dict.fromkeys(older), len(self._near_texts)))
 
-    def _versions(self, texts: Iterable[bytes]) -> Iterator[_Version]:
-        for text in texts:
+    def _versions(self, texts: Iterable[bytes], first: int) -> Iterator[_Version]:
+        for number, text in enumerate(texts, first):
             try:
-                yield _Version(parse(text), self._read_table)
+                yield _Version(parse(text), number, self._read_table)
             except MetadataError:  # damaged, or of a later version: nothing to compare with
                 continue
 

@@ -24,11 +24,12 @@ from git_theta.metadata import Metadata, parse, parse_head
 from git_theta.plugins import Plugins
 from git_theta.skeleton import Origin
 from git_theta.source import Source
+from git_theta.storage.buffers import store_buffers
 from git_theta.storage.decode import Reader
-from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
+from git_theta.storage.wanted import Wanted
 from git_theta.table import Run, Table
 from git_theta.updates.grounds import Bases, Candidate
 

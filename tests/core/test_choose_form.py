@@ -10,10 +10,11 @@ import pytest
 from git_theta.digests import digest
 from git_theta.plugins import Plugins
 from git_theta.source import BytesSource
+from git_theta.storage.buffers import store_buffers
 from git_theta.storage.decode import Reader
-from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
+from git_theta.storage.wanted import Wanted
 from git_theta.updates.choose import Form
 from git_theta.updates.delta import Delta
 from git_theta.updates.grounds import Bases, Candidate

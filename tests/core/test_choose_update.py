@@ -13,10 +13,11 @@ from git_theta.errors import PackError
 from git_theta.hookspecs import hookimpl
 from git_theta.plugins import Plugin, Plugins
 from git_theta.source import BytesSource, Source
+from git_theta.storage.buffers import store_buffers
 from git_theta.storage.decode import Reader
-from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
+from git_theta.storage.wanted import Wanted
 from git_theta.updates.choose import choose
 from git_theta.updates.grounds import Bases
 from git_theta.updates.interface import Numbers, Part, Update, UpdateType, check_parts

@@ -22,9 +22,10 @@ from git_theta.smudge import content, rebuild
 from git_theta.source import BytesSource
 from git_theta.storage import decode as decode_module
 from git_theta.storage import writing as writing_module
-from git_theta.storage.encode import Wanted, store_buffers
+from git_theta.storage.buffers import store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId, StoredPart
+from git_theta.storage.wanted import Wanted
 
 NOISE = random.Random(11).randbytes(12 * 2**20)
 

@@ -13,14 +13,15 @@ from git_theta.errors import MissingPackError, MissingPluginError, PackError, St
 from git_theta.plugins import Plugins
 from git_theta.source import BytesSource
 from git_theta.storage import local as local_module
+from git_theta.storage.buffers import store_buffers
 from git_theta.storage.decode import Reader
-from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import PackWriter
 from git_theta.storage.payload import BufferId
 from git_theta.storage.verify import verify_packs
+from git_theta.storage.wanted import Wanted
 
 PLUGINS = Plugins()
 

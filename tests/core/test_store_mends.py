@@ -16,10 +16,11 @@ from git_theta.plugins import Plugins
 from git_theta.serializers.planes import Planes
 from git_theta.source import BytesSource
 from git_theta.storage import handles
-from git_theta.storage.encode import Wanted, store_buffers
+from git_theta.storage.buffers import store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
 from git_theta.storage.verify import verify_packs
+from git_theta.storage.wanted import Wanted
 from git_theta.updates.dense import Dense
 from git_theta.updates.interface import Part, Update
 

@@ -35,12 +35,13 @@ from git_theta.plugins import Plugins
 from git_theta.serializers.planes import Planes
 from git_theta.smudge import content, rebuild
 from git_theta.source import BytesSource
+from git_theta.storage.buffers import store_buffers
 from git_theta.storage.decode import Reader
-from git_theta.storage.encode import Wanted, store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import MAX_DIRECTORY, Pack
 from git_theta.storage.payload import BufferId
 from git_theta.storage.verify import verify_packs
+from git_theta.storage.wanted import Wanted
 from git_theta.testing.blocks import weights
 from git_theta.testing.hostile import damaged, truncations
 from git_theta.testing.memory import at_most

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 from git_theta import __version__
+from git_theta.allocator import keep_freed_memory
 from git_theta.errors import GitError, MetadataError, MissingPluginError, ThetaError
 from git_theta.git.known import State, examine, find_known, same_description
 from git_theta.git.pktline import PacketReader, PacketWriter
@@ -39,6 +40,7 @@ _PIPE_BYTES = 2**20
 def run() -> NoReturn:
     """Run the filter as a program; git waits for its end, so nothing is torn down."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy: threads that spin until asked
+    keep_freed_memory()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()

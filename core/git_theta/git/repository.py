@@ -32,6 +32,7 @@ class Repository:
 
     def __init__(self) -> None:
         self._batches: dict[str, subprocess.Popen[bytes]] = {}
+        self._process = os.getpid()
 
     def __enter__(self) -> Repository:
         return self
@@ -119,6 +120,8 @@ class Repository:
         return [version for version in versions if parse_head(version.text)]
 
     def _ask(self, mode: str, name: str) -> IO[bytes]:
+        if self._process != os.getpid():  # forked: the parent talks to those
+            self._inherited, self._batches, self._process = self._batches, {}, os.getpid()
         process = self._batches.get(mode)
         if process is None:
             process = subprocess.Popen(

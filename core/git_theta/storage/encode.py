@@ -1,157 +1,140 @@
-"""From buffers to packs: every buffer that the store lacks becomes a payload.
+"""From a buffer to the serialized blocks of a payload, each proven by reading it back.
 
-Blocks are serialized on all cores and written in order, so the same buffers give the same packs
-however many threads work. What is read is hashed again: a file that changes while it is added is
-noticed before anything refers to the pack.
+What is read is hashed again: a file that changes while it is added is noticed before anything
+refers to the pack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import blake3
 import numpy as np
 from numpy.typing import NDArray
 
-from git_theta.dtypes import BITS
-from git_theta.errors import PluginError, StoreError
+from git_theta.errors import FileChangedError, PluginError, StoreError
 from git_theta.parallel import ordered_map
 from git_theta.plugins import Plugins
 from git_theta.serializers.interface import Serializer
-from git_theta.source import Source
-from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import (
-    MAX_BLOCK,
-    MIN_BLOCK,
-    BufferId,
-)
-from git_theta.storage.writing import Encoded, Job, Packs, Pending
-from git_theta.updates.choose import CHOSEN, PREFERRED, Choice, Form, choose
-from git_theta.updates.grounds import Bases
-from git_theta.updates.hold import HELD, MAX_HELD
-from git_theta.updates.interface import Numbers, Part
-
-CHOOSERS = 2
-"""Threads that choose updates: many short steps of Python, so more would wait for each other."""
-AHEAD = 16
-"""Buffers that are looked at while a longer one before them is."""
+from git_theta.storage.payload import MAX_BLOCK, MIN_BLOCK
+from git_theta.storage.wanted import Wanted
+from git_theta.storage.writing import Encoded, Head, StoredPart
+from git_theta.updates.choose import PREFERRED, Choice, choose
+from git_theta.updates.interface import Part
+from git_theta.updates.lessons import Lesson
 
 
-class Wanted(NamedTuple):
-    """What shall become one payload: a buffer, or several short ones of one dtype."""
+@dataclass(slots=True)
+class Pending:
+    """A payload that is being encoded."""
 
-    buffers: tuple[tuple[BufferId, int], ...]
-    """Each with its length in bytes; none is empty."""
-    data: Source
-    """Their bytes one after another, little-endian."""
-    bases: Bases = Bases()
-    """What the only one may resemble."""
-    shape: tuple[int, ...] | None = None
-    """Elements by dimension of the group that it is; None: it is not all of one."""
-    blocks: tuple[int, ...] = ()
-    """Bytes of each block of a bundle; every buffer lies in one of them."""
-    checked: bool = False
-    """Whether ``data`` itself compares what it gives with what was digested."""
-    form: Form = CHOSEN
-    """How the only one shall be stored, where a user said so."""
+    head: Head
+    parts: tuple[Part, ...]
+    checked: bool
+    """Whether the bytes are known to be those that were digested."""
+    lesson: Lesson | None
+    """What the choice teaches of other buffers."""
+    hasher: Any = field(default_factory=blake3.blake3)
 
 
-def store_buffers(
-    store: LocalStore,
-    plugins: Plugins,
-    wanted: Iterable[Wanted],
-    advance: Callable[[int], None] = lambda _: None,
-) -> dict[BufferId, Location]:
-    """Write buffers into packs of the store, in the order given; where each lies now.
+class _Job(NamedTuple):
+    """Bytes to serialize: one long block, or all blocks of a bundle."""
 
-    ``advance`` is told how many bytes of buffers are done.
+    pending: Pending
+    part: int
+    offset: int
+    nbytes: int
+    last: bool
+    """Whether the payload ends with it."""
+
+
+def decide(
+    store: LocalStore, plugins: Plugins, one: Wanted, lessons: Sequence[Lesson] = ()
+) -> Pending:
+    """Choose the update under which something is stored."""
+    if one.blocks:
+        dense = plugins.update_type("dense").encode(one.numbers(), ())
+        assert dense is not None
+        choice, blocks = Choice("dense", dense), [one.data.size]
+    else:
+        buffer = one.buffers[0][0]
+        choice = choose(store, plugins, buffer, one.numbers(), one.bases, one.form, lessons)
+        blocks = [_block_bytes(plugins, part) for part in choice.update.parts]
+    if not choice.update.parts:
+        raise PluginError(f"The update type {choice.name} gave an update without parts")
+    parts = tuple(
+        StoredPart(part.dtype, part.serializer or PREFERRED, part.data.size, block)
+        for part, block in zip(choice.update.parts, blocks, strict=True)
+    )
+    head = Head(
+        one.buffers,
+        choice.name,
+        choice.update.params,
+        choice.bases,
+        choice.depth,
+        choice.base_cost,
+        parts,
+        one.blocks,
+    )
+    return Pending(head, choice.update.parts, one.checked, choice.lesson)
+
+
+def encode(plugins: Plugins, pendings: Iterable[Pending]) -> Iterator[Encoded]:
+    """All blocks of payloads, in order, serialized on all cores.
 
     Raises
     ------
     FileChangedError
         When a buffer no longer has the bytes that its digest was computed from.
-    StoreError
-        When the store cannot be written to.
+    PluginError
+        When a serializer does not give back what it was given.
     """
-    packs = Packs(store, plugins)
-    try:
-        jobs = _jobs(_pending(store, plugins, wanted))
-        for encoded in ordered_map(lambda job: _encode(job, plugins), jobs):
-            packs.write(encoded)
-            advance(len(encoded.raw))
-        packs.finish()
-        return packs.locations
-    except OSError as fault:
-        raise StoreError(
-            f"Cannot write to the store {store.folder}: {fault}",
-            remedy="Free some space (or mend the disk), then run the command again",
-        ) from fault
-    finally:
-        packs.close()
+    jobs = (job for pending in pendings for job in _jobs(pending))
+    for job, raw, data, lengths in ordered_map(lambda job: _encode(job, plugins), jobs):
+        pending = job.pending
+        if not pending.head.bundle and pending.head.name == "dense":
+            pending.hasher.update(raw)
+        if job.last:
+            _verify(pending, raw)
+        head = pending.head if job.part == job.offset == 0 else None
+        yield Encoded(head, job.part, data, lengths, job.nbytes, job.last)
 
 
-def _pending(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> Iterator[Pending]:
-    """How each is stored: chosen in few threads, and in order."""
-
-    def decide(one: Wanted) -> Pending:
-        if one.blocks:
-            dense = plugins.update_type("dense").encode(_numbers_of(one), ())
-            assert dense is not None
-            whole = (one.data.size,)
-            return Pending(one.buffers, Choice("dense", dense), whole, one.blocks, one.checked)
-        buffer = one.buffers[0][0]
-        choice = choose(store, plugins, buffer, _numbers_of(one), one.bases, one.form)
-        blocks = (_block_bytes(plugins, part) for part in choice.update.parts)
-        return Pending(one.buffers, choice, tuple(blocks))
-
-    return ordered_map(decide, wanted, weigh=_weight, limit=MAX_HELD, ahead=AHEAD, threads=CHOOSERS)
+def _jobs(pending: Pending) -> Iterator[_Job]:
+    parts = pending.head.parts
+    for number, part in enumerate(parts):
+        for offset in range(0, part.nbytes, part.block) if part.nbytes else (0,):
+            end = min(offset + part.block, part.nbytes)
+            last = number == len(parts) - 1 and end == part.nbytes
+            yield _Job(pending, number, offset, end - offset, last)
 
 
-def _numbers_of(wanted: Wanted) -> Numbers:
-    data, dtype = wanted.data, wanted.buffers[0][0].dtype
-    return Numbers(data, dtype, wanted.shape or (data.size * 8 // BITS[dtype],))
-
-
-def _weight(wanted: Wanted) -> int:
-    """Bytes that choosing an update holds: a base, an update, and what is computed of them."""
-    return 0 if wanted.bases == Bases() else 3 * min(wanted.data.size, HELD)
-
-
-def _jobs(pendings: Iterable[Pending]) -> Iterator[Job]:
-    for pending in pendings:
-        parts = pending.choice.update.parts
-        if not parts:
-            raise PluginError(f"The update type {pending.choice.name} gave an update without parts")
-        for number, (part, block) in enumerate(zip(parts, pending.blocks, strict=True)):
-            size = part.data.size
-            for offset in range(0, size, block) if size else (0,):
-                end = min(offset + block, size)
-                last = number == len(parts) - 1 and end == size
-                yield Job(pending, number, offset, end - offset, last)
-
-
-def _encode(job: Job, plugins: Plugins) -> Encoded:
+def _encode(
+    job: _Job, plugins: Plugins
+) -> tuple[_Job, bytes | memoryview, bytes | memoryview, list[int]]:
     """Serialize a job's bytes, and decode them again: what cannot be read back is not kept."""
     pending, number, offset, nbytes, _ = job
-    part = pending.choice.update.parts[number]
-    raw = part.data.read(offset, nbytes)
-    serializer = plugins.serializer(part.serializer or PREFERRED)
+    part, bundle = pending.head.parts[number], pending.head.bundle
+    raw = pending.parts[number].data.read(offset, nbytes)
+    serializer = plugins.serializer(part.serializer)
     if not nbytes:
-        return Encoded(job, raw, b"", [])
-    if pending.bundle:
-        data, lengths = serializer.encode_blocks(raw, pending.bundle, part.dtype)
-        again = serializer.decode_blocks(data, lengths, pending.bundle, part.dtype)
+        return job, raw, b"", []
+    if bundle:
+        data, lengths = serializer.encode_blocks(raw, bundle, part.dtype)
+        again = serializer.decode_blocks(data, lengths, bundle, part.dtype)
         if not np.array_equal(_numbers(again), _numbers(raw)):
             raise _unreadable(serializer)
-        return Encoded(job, raw, data, lengths)
+        return job, raw, data, lengths
     block_data = serializer.encode(raw, part.dtype)
     if len(block_data) >= nbytes:  # what does not shrink is stored as it is
-        return Encoded(job, raw, raw, [nbytes])
+        return job, raw, raw, [nbytes]
     again = serializer.decode(block_data, part.dtype, nbytes)
     if not np.array_equal(_numbers(again), _numbers(raw)):
         raise _unreadable(serializer)
-    return Encoded(job, raw, block_data, [len(block_data)])
+    return job, raw, block_data, [len(block_data)]
 
 
 def _unreadable(serializer: Serializer) -> PluginError:
@@ -174,3 +157,27 @@ def _block_bytes(plugins: Plugins, part: Part) -> int:
             f"from {MIN_BLOCK} to {MAX_BLOCK}"
         )
     return nbytes
+
+
+def _verify(pending: Pending, raw: bytes | memoryview) -> None:
+    """Compare what was stored with what was digested; ``raw`` are the bytes of the last job.
+
+    Updates other than dense proved themselves when they were chosen.
+    """
+    head = pending.head
+    if head.name != "dense" or pending.checked:
+        return
+    if not head.bundle:
+        found = [pending.hasher.digest()]
+    else:
+        view, at, found = memoryview(raw), 0, []
+        for _, nbytes in head.buffers:
+            found.append(blake3.blake3(view[at : at + nbytes]).digest())
+            at += nbytes
+    for (identity, _), value in zip(head.buffers, found, strict=True):
+        if value != identity.digest:
+            raise FileChangedError(
+                f"The buffer {identity} has other bytes than a moment ago: "
+                "the file was written to while it was being added",
+                remedy="Run git add again once nothing writes to the file",
+            )

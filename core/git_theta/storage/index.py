@@ -76,6 +76,11 @@ class Index:
         except sqlite3.OperationalError as fault:
             raise StoreError(f"Cannot open the store's index {self._path}: {fault}") from fault
 
+    def after_fork(self) -> None:
+        """Connect anew: SQLite's connections do not survive a fork, not even to be closed."""
+        self._inherited = self._db
+        self._connect()
+
     def close(self) -> None:
         """Close the database."""
         self._db.close()

@@ -73,6 +73,10 @@ class LocalStore:
         finally:
             self._users.share()
 
+    def after_fork(self) -> None:
+        """Open anew what a forked process must not share with its parent."""
+        self.index.after_fork()
+
     def refresh(self) -> None:
         """Make the index agree with the packs that lie in the folder."""
         self._with_index(self._index_packs)

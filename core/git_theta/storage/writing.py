@@ -1,14 +1,10 @@
-"""From serialized blocks to packs: what is written, in order, and checked against its digest."""
+"""From serialized blocks to packs, in the order in which they come."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import blake3
-
-from git_theta.errors import FileChangedError
 from git_theta.plugins import Plugins
 from git_theta.storage.index import Entry, Location
 from git_theta.storage.local import LocalStore
@@ -17,46 +13,53 @@ from git_theta.storage.payload import (
     BufferId,
     print_column,
 )
-from git_theta.updates.choose import PREFERRED, Choice
 
 
-@dataclass(slots=True)
-class Pending:
-    """A payload that is being written."""
+class StoredPart(NamedTuple):
+    """A part of an update as its payload has it."""
+
+    dtype: str
+    serializer: str
+    """Name of the serializer."""
+    nbytes: int
+    """Bytes before serializing."""
+    block: int
+    """Bytes of each block of it but the last."""
+
+
+class Head(NamedTuple):
+    """What a payload's row says of it."""
 
     buffers: tuple[tuple[BufferId, int], ...]
-    choice: Choice
-    blocks: tuple[int, ...]
-    """Bytes of a block in each part; none for a bundle."""
+    """Each with its length in bytes."""
+    name: str
+    """Name of the update type."""
+    params: bytes
+    bases: tuple[BufferId, ...]
+    depth: int
+    """Payloads to read, this one included."""
+    base_cost: int
+    """Stored bytes that are read to decode the bases."""
+    parts: tuple[StoredPart, ...]
     bundle: tuple[int, ...] = ()
     """Bytes of each block of a bundle."""
-    checked: bool = False
-    """Whether the bytes are known to be those that were digested."""
-    hasher: Any = field(default_factory=blake3.blake3)
-    lengths: list[list[int]] = field(default_factory=list)
-
-
-class Job(NamedTuple):
-    """Bytes to serialize: one long block, or all blocks of a bundle."""
-
-    pending: Pending
-    part: int
-    offset: int
-    nbytes: int
-    last: bool
-    """Whether the payload ends with it."""
 
 
 class Encoded(NamedTuple):
-    """What became of a job."""
+    """Serialized blocks of a payload: one long, or all of a bundle."""
 
-    job: Job
-    raw: bytes | memoryview
-    """Its bytes before serializing."""
+    head: Head | None
+    """Where the payload begins."""
+    part: int
+    """Number of the part that they belong to."""
     data: bytes | memoryview
-    """Its blocks after it, one after another."""
+    """The blocks, one after another."""
     lengths: list[int]
-    """Stored bytes of each block."""
+    """Stored bytes of each."""
+    nbytes: int
+    """Their bytes before serializing."""
+    last: bool
+    """Whether the payload ends with them."""
 
 
 class Packs:
@@ -70,53 +73,44 @@ class Packs:
         self._new: list[Entry] = []
 
     def write(self, encoded: Encoded) -> None:
-        """Write the blocks of a job, and the end of the payload after its last."""
-        job, raw, data, lengths = encoded
-        pending = job.pending
+        """Write blocks, and the end of the payload after its last."""
         if self._path is None:
             self._path = self._store.packs.new_file()
             self._file = self._path.open("wb", buffering=2**20)
             self._writer = PackWriter(self._file)
-        if job.part == job.offset == 0:
-            self._start = self._writer.nbytes
-        if job.offset == 0:
-            pending.lengths.append([])
-        pending.lengths[-1] += lengths
-        self._writer.write(data)
-        if not pending.bundle and pending.choice.name == "dense":
-            pending.hasher.update(raw)
-        if job.last:
-            self._end_payload(pending, raw)
+        if encoded.head is not None:
+            self._head, self._start = encoded.head, self._writer.nbytes
+            self._lengths: list[list[int]] = [[] for _ in self._head.parts]
+        self._lengths[encoded.part] += encoded.lengths
+        self._writer.write(encoded.data)
+        if encoded.last:
+            self._end_payload(self._head)
 
-    def _end_payload(self, pending: Pending, raw: bytes | memoryview) -> None:
-        _verify(pending, raw)
-        choice, writer = pending.choice, self._writer
+    def _end_payload(self, head: Head) -> None:
+        writer = self._writer
         nbytes = writer.nbytes - self._start
         parts = [
             [
-                self._name("theta_serializers", part.serializer or PREFERRED),
+                self._name("theta_serializers", part.serializer),
                 part.dtype,
-                part.data.size,
-                print_column(pending.bundle) if pending.bundle else block,
-                print_column(lengths) if pending.bundle else lengths,
+                part.nbytes,
+                print_column(head.bundle) if head.bundle else part.block,
+                print_column(lengths) if head.bundle else lengths,
             ]
-            for part, block, lengths in zip(
-                choice.update.parts, pending.blocks, pending.lengths, strict=True
-            )
+            for part, lengths in zip(head.parts, self._lengths, strict=True)
         ]
         record = [
-            self._name("theta_update_types", choice.name),
-            choice.update.params,
-            choice.depth,
-            nbytes + choice.base_cost,
-            [list(base) for base in choice.bases],
+            self._name("theta_update_types", head.name),
+            head.params,
+            head.depth,
+            nbytes + head.base_cost,
+            [list(base) for base in head.bases],
             parts,
-            [_row(pending)],
+            [_row(head)],
         ]
         payload = writer.end_payload(record, nbytes)
         self._new += [
-            (payload, slot, choice.depth, identity)
-            for slot, (identity, _) in enumerate(pending.buffers)
+            (payload, slot, head.depth, identity) for slot, (identity, _) in enumerate(head.buffers)
         ]
         if writer.nbytes >= PACK_BYTES or writer.directory_bytes >= DIRECTORY_BYTES:
             self.finish()
@@ -145,33 +139,10 @@ class Packs:
             self._path.unlink(missing_ok=True)
 
 
-def _row(pending: Pending) -> list[Any]:
+def _row(head: Head) -> list[Any]:
     """The buffers of a payload as its directory has them."""
-    (dtype, digest), size = pending.buffers[0]
-    if not pending.bundle:
+    (dtype, digest), size = head.buffers[0]
+    if not head.bundle:
         return [dtype, digest, size]
-    digests = b"".join([digest for (_, digest), _ in pending.buffers])
-    return [dtype, digests, print_column([size for _, size in pending.buffers])]
-
-
-def _verify(pending: Pending, raw: bytes | memoryview) -> None:
-    """Compare what was stored with what was digested; ``raw`` are the bytes of the last job.
-
-    Updates other than dense proved themselves when they were chosen.
-    """
-    if pending.choice.name != "dense" or pending.checked:
-        return
-    if not pending.bundle:
-        found = [pending.hasher.digest()]
-    else:
-        view, at, found = memoryview(raw), 0, []
-        for _, nbytes in pending.buffers:
-            found.append(blake3.blake3(view[at : at + nbytes]).digest())
-            at += nbytes
-    for (identity, _), value in zip(pending.buffers, found, strict=True):
-        if value != identity.digest:
-            raise FileChangedError(
-                f"The buffer {identity} has other bytes than a moment ago: "
-                "the file was written to while it was being added",
-                remedy="Run git add again once nothing writes to the file",
-            )
+    digests = b"".join([digest for (_, digest), _ in head.buffers])
+    return [dtype, digests, print_column([size for _, size in head.buffers])]

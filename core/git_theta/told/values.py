@@ -11,9 +11,10 @@ from git_theta.formats.detect import detect, splice
 from git_theta.metadata import parse
 from git_theta.plugins import Plugins
 from git_theta.source import Source
-from git_theta.storage.encode import Wanted, store_buffers
+from git_theta.storage.buffers import store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
+from git_theta.storage.wanted import Wanted
 from git_theta.table import RUN_BYTES
 from git_theta.told.targets import Target
 from git_theta.updates.choose import Form

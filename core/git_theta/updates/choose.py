@@ -6,7 +6,7 @@ samples; the most promising then encode, and what decodes to the exact bytes is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from git_theta.storage.payload import MAX_PARAMS, BufferId
 from git_theta.updates.grounds import MAX_GROUNDS, Bases, Candidate, Ground, find_grounds
 from git_theta.updates.hold import STEP, computed, hold
 from git_theta.updates.interface import Numbers, Part, Update
+from git_theta.updates.lessons import Lesson
 from git_theta.updates.sampling import guess_of, windows
 from git_theta.updates.trials import Survey, Trial, affordable, report
 
@@ -50,6 +51,8 @@ class Choice:
     """Payloads to read, this one included."""
     base_cost: int = 0
     """Stored bytes that are read to decode the bases."""
+    lesson: Lesson | None = None
+    """What it teaches of other buffers, where everything was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def choose(
     new: Numbers,
     bases: Bases,
     form: Form = CHOSEN,
+    lessons: Sequence[Lesson] = (),
 ) -> Choice:
     """The update under which a buffer is stored.
 
@@ -99,6 +103,8 @@ def choose(
         Buffers that it may resemble.
     form
         How it shall be stored; where that is not possible, the smallest update is chosen.
+    lessons
+        What paid for other buffers of its file, to be tried before everything is.
     """
     dense = plugins.update_type("dense").encode(new, ())
     assert dense is not None
@@ -108,10 +114,14 @@ def choose(
     if forced:
         return forced
     offers = [o for o in plugins.offers("theta_update_types").values() if o.name != "dense"]
+    floor = _guess(plugins, Part(new.dtype, new.data))
+    for lesson in lessons:
+        taught = _taught(store, plugins, buffer, new, bases, lesson, floor)
+        if taught:
+            return taught
     grounds = _grounds(store, plugins, buffer, bases.near, new)
     if not grounds and bases.far is tuple and all(o.value.max_bases for o in offers):
         return Choice("dense", dense)
-    floor = _guess(plugins, Part(new.dtype, new.data))
     survey = Survey(plugins, new, int(ENOUGH * floor))
     survey.ask_without_bases(offers)
     survey.ask_single(offers, grounds)
@@ -122,14 +132,52 @@ def choose(
         survey.ask_single(offers, far)
         grounds += far
     survey.ask_several(offers, grounds)
-    best = _Made(int(WORTH * floor), Choice("dense", dense))
+    best, paid = _Made(int(WORTH * floor), Choice("dense", dense)), None
     for trial in sorted(survey.trials, key=lambda trial: trial.guess)[:MAX_TRIALS]:
         if trial.guess >= best.nbytes:
             break
         made = _make(store, plugins, trial, buffer, new)
         if made and made.nbytes < best.nbytes:
-            best = made
-    return best.choice
+            best, paid = made, trial
+    if paid is None:
+        return best.choice
+    return replace(best.choice, lesson=_lesson(paid, best.choice, floor))
+
+
+def _lesson(paid: Trial, choice: Choice, floor: int) -> Lesson | None:
+    """What a choice teaches; None where it stands on what is in no version."""
+    origins = [ground.origin for ground in paid.grounds if ground.buffer in choice.bases]
+    known = frozenset(origin for origin in origins if origin is not None)
+    return Lesson(choice.name, known, paid.guess / floor) if len(known) == len(origins) else None
+
+
+def _taught(
+    store: LocalStore,
+    plugins: Plugins,
+    buffer: BufferId,
+    new: Numbers,
+    bases: Bases,
+    lesson: Lesson,
+    floor: int,
+) -> Choice | None:
+    """The update that other buffers of the file suggest; None where it leaves more than there."""
+    beyond = max(lesson.origins) not in {candidate.origin for candidate in bases.near}
+    candidates = [
+        candidate
+        for candidate in (*bases.near, *(bases.far() if beyond else ()))
+        if candidate.origin in lesson.origins
+    ]
+    grounds = _grounds(store, plugins, buffer, candidates, new)
+    if not grounds:
+        return None
+    survey = Survey(plugins, new, 0)
+    survey.ask(plugins.find("theta_update_types", lesson.name), grounds)
+    for trial in survey.trials:
+        if lesson.holds(trial.guess, floor):
+            made = _make(store, plugins, trial, buffer, new)
+            if made and made.nbytes < int(WORTH * floor):
+                return made.choice
+    return None
 
 
 def _forced(

@@ -23,6 +23,8 @@ from git_theta.updates.sampling import WINDOW_BYTES, WINDOWS
 
 SAMPLE = WINDOWS * WINDOW_BYTES
 """Bytes of the longest read that is no more than a sample."""
+WHOLE = 2**22
+"""Bytes of the longest base of which samples are read from all of it: they lie in all its blocks."""
 MAX_GROUNDS = 12
 """Most buffers that one is compared with."""
 
@@ -35,6 +37,8 @@ class Candidate(NamedTuple):
     buffer: BufferId
     shape: tuple[int, ...] = ()
     """Elements by dimension of the group that it was; (): not known."""
+    origin: int | None = None
+    """Number, in the new file's lineage, of the version that has it; None: of none."""
 
 
 class Bases(NamedTuple):
@@ -75,7 +79,7 @@ class Base(Source):
             return self._held
 
     def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
-        if nbytes > SAMPLE:
+        if nbytes > SAMPLE or self.size <= WHOLE:
             return self.held().read(offset, nbytes)
         return (self._held or self._data).read(offset, nbytes)
 
@@ -90,6 +94,8 @@ class Ground:
     """Those of the base."""
     payloads: dict[tuple[str, int], int]
     """Stored bytes of every payload that is read to decode it."""
+    origin: int | None
+    """That of the candidate."""
 
     @property
     def cost(self) -> int:
@@ -129,6 +135,7 @@ def find_grounds(
             base,
             Numbers(base, buffer.dtype, _shape(candidate.shape, data, buffer.dtype)),
             {key: payload.nbytes for key, payload in payloads.items()},
+            candidate.origin,
         )
         top = next(iter(payloads.values()))
         if len(payloads) >= MAX_DEPTH or ground.cost > nbytes + nbytes // 4:

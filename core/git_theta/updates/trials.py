@@ -72,6 +72,11 @@ class Survey:
             if offer.value.max_bases > 1 and grounds and not self._is_enough():
                 self._ask(offer, grounds)
 
+    def ask(self, offer: Offer, grounds: Sequence[Ground]) -> None:
+        """Ask one type about these bases: together where it takes several, else one by one."""
+        for some in [grounds] if offer.value.max_bases > 1 else [[ground] for ground in grounds]:
+            self._ask(offer, some)
+
     def _is_enough(self) -> bool:
         best = self.best()
         return best is not None and best <= self._enough

@@ -1,0 +1,249 @@
+"""Forked processes that work beside each other: for what is many short steps of Python.
+
+Threads share one interpreter, in which one of them runs at a time; numpy lets go of it only for as
+long as an array takes. A forked process has what its parent had in memory, so a task is told in a
+few bytes, and what it gives is sent back through a pipe.
+
+Linux alone forks here: elsewhere a library that the process uses may not survive it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from git_theta.errors import StoreError
+
+BUFFERED = 64 * 2**20
+"""Bytes that are taken from processes before it is the turn of what they work on."""
+_AHEAD = 2  # tasks that a process is told at once, so that it need not wait for the next
+_HEAD = 8  # bytes that tell the length of a message
+_PIPE = 2**20
+
+
+def can_fork() -> bool:
+    """Whether there may be a crew."""
+    return sys.platform == "linux" and hasattr(os, "fork")
+
+
+class Crew:
+    """Processes that work on tasks, each as soon as one of them is free.
+
+    Parameters
+    ----------
+    work
+        Gives the results of a task one by one; tasks and results must be picklable.
+    size
+        How many processes.
+    begin
+        What each calls first: to open anew what must not be shared.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Any], Iterator[Any]],
+        size: int,
+        *,
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._members: list[_Member] = []
+        self._waiting: deque[tuple[int, Any]] = deque()
+        self._results: dict[int, deque[Any]] = {}
+        self._ended: set[int] = set()
+        self._asked = self._buffered = 0
+        for _ in range(size):
+            self._members.append(_Member(work, begin, self._members))
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self._members:
+            member.end()
+
+    def ask(self, task: Any) -> int:
+        """Have somebody work on a task; gives its number."""
+        number, self._asked = self._asked, self._asked + 1
+        self._results[number] = deque()
+        self._waiting.append((number, task))
+        self._hand_out()
+        return number
+
+    def results(self, number: int) -> Iterator[Any]:
+        """The results of a task, in the order in which it gave them.
+
+        Raises
+        ------
+        StoreError
+            When the process that worked on it was killed.
+        Exception
+            What the task raised.
+        """
+        found = self._results[number]
+        while True:
+            while found:
+                nbytes, (kind, result) = found.popleft()
+                self._buffered -= nbytes
+                if kind == "error":
+                    raise result
+                yield result
+            if number in self._ended:
+                del self._results[number]
+                return
+            self._receive(number)
+
+    def _hand_out(self) -> None:
+        for load in range(_AHEAD):
+            for member in self._members:
+                if self._waiting and len(member.tasks) == load:
+                    member.send(*self._waiting.popleft())
+
+    def _receive(self, wanted: int) -> None:
+        """Take what processes have to say; only of who has the wanted task if there is much."""
+        if self._buffered > BUFFERED:
+            heard = [member for member in self._members if wanted in member.tasks]
+        else:
+            heard = [member for member in self._members if member.tasks]
+        ready, _, _ = select.select(heard, [], [])
+        for member in ready:
+            for nbytes, message in member.receive():
+                if message is None:
+                    self._ended.add(member.tasks.popleft())
+                else:
+                    self._results[member.tasks[0]].append((nbytes, message))
+                    self._buffered += nbytes
+        self._hand_out()
+
+
+class _Member:
+    """One process, seen from its parent."""
+
+    def __init__(
+        self,
+        work: Callable[[Any], Iterator[Any]],
+        begin: Callable[[], None],
+        others: list[_Member],
+    ) -> None:
+        self.tasks: deque[int] = deque()
+        """Numbers of the tasks that it was told and has not ended."""
+        tasks, self._to = os.pipe()
+        self._from, results = os.pipe()
+        self._received = bytearray()
+        self._pid = os.fork()
+        if self._pid == 0:
+            for other in others:  # else it would keep their pipes open
+                os.close(other._to)
+                os.close(other._from)
+            os.close(self._to)
+            os.close(self._from)
+            _serve(work, begin, tasks, results)
+        os.close(tasks)
+        os.close(results)
+        _widen(self._from)
+
+    def fileno(self) -> int:
+        return self._from
+
+    def send(self, number: int, task: Any) -> None:
+        self.tasks.append(number)
+        try:
+            _write(self._to, pickle.dumps(task))
+        except BrokenPipeError:
+            raise _killed() from None
+
+    def receive(self) -> Iterator[tuple[int, Any]]:
+        """Messages that have arrived whole, each with its length in bytes."""
+        data = os.read(self._from, _PIPE)
+        if not data:
+            raise _killed()
+        self._received += data
+        at, view = 0, memoryview(self._received)
+        messages = []
+        while len(view) - at >= _HEAD:
+            nbytes = int.from_bytes(view[at : at + _HEAD], "little")
+            if len(view) - at - _HEAD < nbytes:
+                break
+            at += _HEAD + nbytes
+            messages.append((nbytes, pickle.loads(view[at - nbytes : at])))
+        view.release()
+        del self._received[:at]
+        return iter(messages)
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        os.close(self._to)
+        os.close(self._from)
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def _serve(
+    work: Callable[[Any], Iterator[Any]], begin: Callable[[], None], tasks: int, results: int
+) -> NoReturn:
+    """Work until the parent is gone."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and ends this
+        begin()
+        while (head := _read(tasks, _HEAD)) is not None:
+            task = _read(tasks, int.from_bytes(head, "little"))
+            if task is None:
+                break
+            try:
+                for result in work(pickle.loads(task)):
+                    _write(results, pickle.dumps(("result", result)))
+            except BrokenPipeError:
+                break
+            except Exception as error:
+                _write(results, _error(error))
+            _write(results, pickle.dumps(None))
+    finally:
+        os._exit(0)  # nothing of the parent's is to be flushed or removed twice
+
+
+def _error(error: Exception) -> bytes:
+    try:
+        message = pickle.dumps(("error", error))
+        pickle.loads(message)
+    except Exception:  # an exception of a plugin's own
+        return pickle.dumps(("error", RuntimeError(f"{type(error).__name__}: {error}")))
+    return message
+
+
+def _killed() -> StoreError:
+    return StoreError(
+        "A process that worked for this one was ended from outside, or memory was short",
+        remedy="Run the command again; GIT_THETA_THREADS=1 does all in one process",
+    )
+
+
+def _write(fd: int, data: bytes) -> None:
+    for part in (len(data).to_bytes(_HEAD, "little"), data):
+        view = memoryview(part)
+        while view:
+            view = view[os.write(fd, view) :]
+
+
+def _read(fd: int, nbytes: int) -> bytes | None:
+    """So many bytes; None where the other end is gone."""
+    found = bytearray()
+    while len(found) < nbytes:
+        data = os.read(fd, nbytes - len(found))
+        if not data:
+            return None
+        found += data
+    return bytes(found)
+
+
+def _widen(fd: int) -> None:
+    try:
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE)
+    except (ImportError, AttributeError, OSError):
+        pass

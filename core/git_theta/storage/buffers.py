@@ -1,0 +1,158 @@
+"""From buffers to packs: every buffer that the store lacks becomes a payload.
+
+Updates are chosen and blocks serialized on all cores, and written in order: the same buffers give
+the same packs however many work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import count
+from typing import Any
+
+from git_theta.crew import Crew, can_fork
+from git_theta.errors import StoreError
+from git_theta.parallel import ordered_map, worker_count
+from git_theta.plugins import Plugins
+from git_theta.storage.encode import Pending, decide, encode
+from git_theta.storage.index import Location
+from git_theta.storage.local import LocalStore
+from git_theta.storage.payload import BufferId
+from git_theta.storage.wanted import BATCH, Batches, Wanted, scouts
+from git_theta.storage.writing import Encoded, Packs
+from git_theta.updates.hold import HELD, MAX_HELD
+from git_theta.updates.lessons import Lesson, Lessons
+
+CHOOSERS = 2
+"""Threads that choose updates: many short steps of Python, so more would wait for each other."""
+MUCH = 4 * 2**20
+"""Bytes in a batch that have something to be compared with for which processes are forked."""
+
+
+def store_buffers(
+    store: LocalStore,
+    plugins: Plugins,
+    wanted: Iterable[Wanted],
+    advance: Callable[[int], None] = lambda _: None,
+) -> dict[BufferId, Location]:
+    """Write buffers into packs of the store, in the order given; where each lies now.
+
+    ``advance`` is told how many bytes of buffers are done.
+
+    Raises
+    ------
+    FileChangedError
+        When a buffer no longer has the bytes that its digest was computed from.
+    StoreError
+        When the store cannot be written to.
+    """
+    packs = Packs(store, plugins)
+    try:
+        for encoded in _encoded(store, plugins, wanted):
+            packs.write(encoded)
+            advance(encoded.nbytes)
+        packs.finish()
+        return packs.locations
+    except OSError as fault:
+        raise StoreError(
+            f"Cannot write to the store {store.folder}: {fault}",
+            remedy="Free some space (or mend the disk), then run the command again",
+        ) from fault
+    finally:
+        packs.close()
+
+
+def _encoded(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> Iterator[Encoded]:
+    batches = Batches(wanted)
+    first = batches.read(0)
+    much = sum(one.data.size for one in first if one.comparable) >= MUCH
+    if much and worker_count() > 1 and can_fork():
+        return _in_crew(store, plugins, batches)
+    return encode(plugins, _decided(store, plugins, batches))
+
+
+def _decided(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[Pending]:
+    """How each is stored: chosen in few threads, and in order."""
+    lessons = Lessons()
+
+    def decide_all(some: Iterable[Wanted]) -> Iterator[Pending]:
+        return ordered_map(
+            lambda one: decide(store, plugins, one, lessons.known()),
+            some,
+            weigh=_weight,
+            limit=MAX_HELD,
+            ahead=BATCH,
+            threads=CHOOSERS,
+        )
+
+    before: list[Lesson | None] = []
+    for number in count():
+        batch = batches.read(number)
+        if not batch:
+            return
+        first = [] if number else scouts(batch)
+        done = dict(zip(first, decide_all(batch[at] for at in first), strict=True))
+        lessons.learn(pending.lesson for pending in done.values())
+        rest = decide_all(one for at, one in enumerate(batch) if at not in done)
+        taught = []
+        for at in range(len(batch)):
+            pending = done.pop(at) if at in done else next(rest)
+            taught.append(pending.lesson)
+            yield pending
+        lessons.learn(before)
+        before = taught
+
+
+def _weight(wanted: Wanted) -> int:
+    """Bytes that choosing an update holds: a base, an update, and what is computed of them."""
+    return 3 * min(wanted.data.size, HELD) if wanted.comparable else 0
+
+
+class _Asked:
+    """What a process gives for one of the wanted."""
+
+    def __init__(self, results: Iterator[Any]) -> None:
+        self._results = results
+
+    @cached_property
+    def lesson(self) -> Lesson | None:
+        """What it teaches."""
+        found: Lesson | None = next(self._results)
+        return found
+
+    def blocks(self) -> Iterator[Encoded]:
+        """All of the payload."""
+        assert self.lesson is None or self.lesson  # it comes first
+        return self._results
+
+
+def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[Encoded]:
+    """Everything encoded in processes, each of the wanted in one of them; given in order."""
+    lessons = Lessons()
+    store.flush()
+
+    def work(task: tuple[int, int, Sequence[Lesson]]) -> Iterator[Lesson | Encoded | None]:
+        number, at, known = task
+        pending = decide(store, plugins, batches.read(number)[at], known)
+        yield pending.lesson
+        for encoded in encode(plugins, [pending]):
+            yield encoded._replace(data=bytes(encoded.data))
+
+    with Crew(work, worker_count(), begin=store.after_fork) as crew:
+
+        def ask(number: int, at: int) -> _Asked:
+            return _Asked(crew.results(crew.ask((number, at, lessons.known()))))
+
+        before: list[_Asked] = []
+        for number in count():
+            batch = batches.read(number)
+            first = {at: ask(number, at) for at in ([] if number else scouts(batch))}
+            lessons.learn(asked.lesson for asked in first.values())
+            asked = [first.get(at) or ask(number, at) for at in range(len(batch))]
+            for one in before:
+                yield from one.blocks()
+            lessons.learn(one.lesson for one in before)
+            if not batch:
+                return
+            before = asked

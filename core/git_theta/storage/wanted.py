@@ -1,0 +1,77 @@
+"""What shall be stored, in batches of which one teaches the others how it is told best.
+
+What a batch teaches is known two batches later: so nobody waits for the slowest of the last one,
+and whoever works how fast, the same buffers are told in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from git_theta.dtypes import BITS
+from git_theta.source import Source
+from git_theta.storage.payload import BufferId
+from git_theta.updates.choose import CHOSEN, Form
+from git_theta.updates.grounds import Bases
+from git_theta.updates.interface import Numbers
+
+BATCH = 16
+"""Buffers of a batch."""
+SCOUTS = 2
+"""Buffers of the first batch from which the others learn."""
+
+
+class Wanted(NamedTuple):
+    """What shall become one payload: a buffer, or several short ones of one dtype."""
+
+    buffers: tuple[tuple[BufferId, int], ...]
+    """Each with its length in bytes; none is empty."""
+    data: Source
+    """Their bytes one after another, little-endian."""
+    bases: Bases = Bases()
+    """What the only one may resemble."""
+    shape: tuple[int, ...] | None = None
+    """Elements by dimension of the group that it is; None: it is not all of one."""
+    blocks: tuple[int, ...] = ()
+    """Bytes of each block of a bundle; every buffer lies in one of them."""
+    checked: bool = False
+    """Whether ``data`` itself compares what it gives with what was digested."""
+    form: Form = CHOSEN
+    """How the only one shall be stored, where a user said so."""
+
+    @property
+    def comparable(self) -> bool:
+        """Whether there is something that it may resemble."""
+        return not self.blocks and self.bases != Bases()
+
+    def numbers(self) -> Numbers:
+        """The numbers to tell."""
+        dtype = self.buffers[0][0].dtype
+        return Numbers(self.data, dtype, self.shape or (self.data.size * 8 // BITS[dtype],))
+
+
+class Batches:
+    """The wanted in order, a batch at a time."""
+
+    def __init__(self, wanted: Iterable[Wanted]) -> None:
+        self._rest = iter(wanted)
+        self.number = -1
+        """Of the batch that was read last."""
+        self.batch: list[Wanted] = []
+        """That batch; an empty one at the end."""
+
+    def read(self, number: int) -> list[Wanted]:
+        """A batch that was not passed over yet."""
+        while self.number < number:
+            self.batch = list(islice(self._rest, BATCH))
+            self.number += 1
+        return self.batch
+
+
+def scouts(batch: Sequence[Wanted]) -> list[int]:
+    """The shortest that may resemble something, of those of most dimensions: they are quick."""
+    comparable = [at for at, one in enumerate(batch) if one.comparable]
+    order = sorted(comparable, key=lambda at: (-len(batch[at].shape or ()), batch[at].data.size))
+    return sorted(order[:SCOUTS])
