@@ -13,6 +13,7 @@ import os
 import pickle
 import select
 import signal
+import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,8 +24,10 @@ from git_theta.errors import StoreError
 BUFFERED = 64 * 2**20
 """Bytes that are taken from processes before it is the turn of what they work on."""
 _AHEAD = 2  # tasks that a process is told at once, so that it need not wait for the next
-_HEAD = 8  # bytes that tell the length of a message
 _PIPE = 2**20
+
+_FRAME = struct.Struct("<cQ")  # the kind of a message, and its length in bytes
+_VALUE, _BYTES, _ERROR, _END = b"v", b"b", b"e", b"."
 
 
 def can_fork() -> bool:
@@ -38,7 +41,8 @@ class Crew:
     Parameters
     ----------
     work
-        Gives the results of a task one by one; tasks and results must be picklable.
+        Gives the results of a task one by one. Tasks and results must be picklable; bytes, and
+        views of bytes, are sent as they are, and arrive as views.
     size
         How many processes.
     begin
@@ -90,7 +94,7 @@ class Crew:
             while found:
                 nbytes, (kind, result) = found.popleft()
                 self._buffered -= nbytes
-                if kind == "error":
+                if kind == _ERROR:
                     raise result
                 yield result
             if number in self._ended:
@@ -112,11 +116,11 @@ class Crew:
             heard = [member for member in self._members if member.tasks]
         ready, _, _ = select.select(heard, [], [])
         for member in ready:
-            for nbytes, message in member.receive():
-                if message is None:
+            for nbytes, (kind, value) in member.receive():
+                if kind == _END:
                     self._ended.add(member.tasks.popleft())
                 else:
-                    self._results[member.tasks[0]].append((nbytes, message))
+                    self._results[member.tasks[0]].append((nbytes, (kind, value)))
                     self._buffered += nbytes
         self._hand_out()
 
@@ -134,7 +138,7 @@ class _Member:
         """Numbers of the tasks that it was told and has not ended."""
         tasks, self._to = os.pipe()
         self._from, results = os.pipe()
-        self._received = bytearray()
+        self._kind, self._buffer, self._got = b"", bytearray(_FRAME.size), 0
         self._pid = os.fork()
         if self._pid == 0:
             for other in others:  # else it would keep their pipes open
@@ -153,27 +157,34 @@ class _Member:
     def send(self, number: int, task: Any) -> None:
         self.tasks.append(number)
         try:
-            _write(self._to, pickle.dumps(task))
+            _send(self._to, _VALUE, pickle.dumps(task))
         except BrokenPipeError:
             raise _killed() from None
 
     def receive(self) -> Iterator[tuple[int, Any]]:
-        """Messages that have arrived whole, each with its length in bytes."""
-        data = os.read(self._from, _PIPE)
-        if not data:
+        """What has arrived whole, with its length in bytes: kind and value; the kind is "end" last.
+
+        Raises
+        ------
+        StoreError
+            When the process was killed.
+        """
+        got = os.readv(self._from, [memoryview(self._buffer)[self._got :]])
+        if not got:
             raise _killed()
-        self._received += data
-        at, view = 0, memoryview(self._received)
-        messages = []
-        while len(view) - at >= _HEAD:
-            nbytes = int.from_bytes(view[at : at + _HEAD], "little")
-            if len(view) - at - _HEAD < nbytes:
-                break
-            at += _HEAD + nbytes
-            messages.append((nbytes, pickle.loads(view[at - nbytes : at])))
-        view.release()
-        del self._received[:at]
-        return iter(messages)
+        self._got += got
+        if self._got < len(self._buffer):
+            return
+        data, kind = self._buffer, self._kind
+        self._got = 0
+        if not kind:
+            self._kind, nbytes = _FRAME.unpack(data)
+            self._buffer = bytearray(nbytes)
+            if nbytes:
+                return
+            data, kind = self._buffer, self._kind
+        self._kind, self._buffer = b"", bytearray(_FRAME.size)
+        yield len(data), (kind, memoryview(data) if kind == _BYTES else _loaded(data))
 
     def end(self) -> None:
         """End the process, whatever it does."""
@@ -190,29 +201,36 @@ def _serve(
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and ends this
         begin()
-        while (head := _read(tasks, _HEAD)) is not None:
-            task = _read(tasks, int.from_bytes(head, "little"))
+        while (frame := _read(tasks, _FRAME.size)) is not None:
+            task = _read(tasks, _FRAME.unpack(frame)[1])
             if task is None:
                 break
             try:
                 for result in work(pickle.loads(task)):
-                    _write(results, pickle.dumps(("result", result)))
+                    if isinstance(result, (bytes, memoryview)):
+                        _send(results, _BYTES, result)
+                    else:
+                        _send(results, _VALUE, pickle.dumps(result))
             except BrokenPipeError:
                 break
             except Exception as error:
-                _write(results, _error(error))
-            _write(results, pickle.dumps(None))
+                _send(results, _ERROR, _dumped(error))
+            _send(results, _END, b"")
     finally:
         os._exit(0)  # nothing of the parent's is to be flushed or removed twice
 
 
-def _error(error: Exception) -> bytes:
+def _loaded(data: bytearray) -> Any:
+    return pickle.loads(data) if data else None
+
+
+def _dumped(error: Exception) -> bytes:
     try:
-        message = pickle.dumps(("error", error))
-        pickle.loads(message)
+        data = pickle.dumps(error)
+        pickle.loads(data)
     except Exception:  # an exception of a plugin's own
-        return pickle.dumps(("error", RuntimeError(f"{type(error).__name__}: {error}")))
-    return message
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+    return data
 
 
 def _killed() -> StoreError:
@@ -222,8 +240,8 @@ def _killed() -> StoreError:
     )
 
 
-def _write(fd: int, data: bytes) -> None:
-    for part in (len(data).to_bytes(_HEAD, "little"), data):
+def _send(fd: int, kind: bytes, data: bytes | memoryview) -> None:
+    for part in (_FRAME.pack(kind, len(data)), data):
         view = memoryview(part)
         while view:
             view = view[os.write(fd, view) :]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import blake3
 
+from git_theta.crew import Crew, can_fork
 from git_theta.errors import MetadataError, MissingPackError, PackError
 from git_theta.items import (
     RESTORE,
@@ -24,18 +25,22 @@ from git_theta.items import (
 )
 from git_theta.joined import Joined
 from git_theta.metadata import Metadata
-from git_theta.parallel import ordered_map
+from git_theta.parallel import ordered_map, worker_count
 from git_theta.plugins import Plugins
 from git_theta.skeleton import Chunks, Origin, read_skeleton
 from git_theta.source import Source
 from git_theta.storage.decode import EMPTY, Reader
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import MAX_BLOCK, BufferId
+from git_theta.storage.payload import BufferId
 from git_theta.table import Table, read_table
 from git_theta.views import swapped
 
 BATCH = 2**20
 """Bytes of short pieces that one thread decodes at a time."""
+STEP = 2 * 2**20
+"""Bytes of a long piece that are read at a time: whole blocks, of most."""
+MUCH = 8 * 2**20
+"""Bytes to compute for which processes are forked."""
 
 
 class Piece(NamedTuple):
@@ -59,6 +64,8 @@ class Rebuilt:
     """What of it belongs to no buffer, and the layout."""
     store: LocalStore
     """Where all of it comes from."""
+    computed: int
+    """Bytes that are told in terms of others, and take computing."""
 
     def items(self) -> dict[int, Source]:
         """The bytes of each item that lies in the file, little-endian where it is numbers."""
@@ -97,7 +104,7 @@ def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugin
     if total != metadata.nbytes or sum(table.gaps) > skeleton.size - at:
         raise MetadataError(f"{path}: its parts have {total} bytes, expected {metadata.nbytes}")
     opened = {item: items[item] for item in dict.fromkeys(table.items)}
-    sources = _open_items(opened, metadata, path, store, reader)
+    sources, computed = _open_items(opened, metadata, path, store, reader)
     pieces = []
     for gap, item, big_endian in zip(table.gaps, table.items, table.big_endian, strict=True):
         if gap:
@@ -108,7 +115,7 @@ def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugin
             source = swapped(source, items[item][0].dtype)
         pieces.append(Piece(item, source))
     pieces.append(Piece(0, skeleton.window(at, skeleton.size - at)))
-    return Rebuilt(metadata, path, table, tuple(pieces), skeleton, store)
+    return Rebuilt(metadata, path, table, tuple(pieces), skeleton, store, computed)
 
 
 def content(
@@ -123,7 +130,7 @@ def content(
     """
     hasher = blake3.blake3()
     try:
-        for data in ordered_map(_read_batch, _batches(rebuilt.pieces)):
+        for data in _read_all(rebuilt):
             hasher.update(data)
             yield data
             advance(len(data))
@@ -146,12 +153,13 @@ def _open_items(
     path: str,
     store: LocalStore,
     reader: Reader,
-) -> dict[int, Source]:
+) -> tuple[dict[int, Source], int]:
+    """The bytes of each item, and how many of them are told in terms of others."""
     located = store.find(identity for identity, nbytes in items.values() if nbytes)
     lost = [n for n, (i, nbytes) in items.items() if nbytes and i not in located]
     if lost:
         raise missing(metadata, path, store, lost)
-    sources = {}
+    sources, computed = {}, 0
     for item, (identity, nbytes) in items.items():
         try:
             source = reader.open(identity, located[identity]) if nbytes else EMPTY
@@ -162,7 +170,8 @@ def _open_items(
                 f"{path}: {item_name(metadata, item)} has {source.size} bytes, expected {nbytes}"
             )
         sources[item] = source
-    return sources
+        computed += nbytes if nbytes and located[identity][0].depth > 1 else 0
+    return sources, computed
 
 
 def _batches(pieces: Sequence[Piece]) -> Iterator[tuple[Source, int, int]]:
@@ -177,10 +186,25 @@ def _batches(pieces: Sequence[Piece]) -> Iterator[tuple[Source, int, int]]:
             short.append(source)
             nbytes += source.size
             continue
-        for offset in range(0, source.size, MAX_BLOCK):
-            yield source, offset, min(MAX_BLOCK, source.size - offset)
+        for offset in range(0, source.size, STEP):
+            yield source, offset, min(STEP, source.size - offset)
     if short:
         yield Joined(short), 0, nbytes
+
+
+def _read_all(rebuilt: Rebuilt) -> Iterator[bytes | memoryview]:
+    """All bytes in order, on all cores: threads suffice where there is little to compute."""
+    if rebuilt.computed < MUCH or worker_count() == 1 or not can_fork():
+        yield from ordered_map(_read_batch, _batches(rebuilt.pieces))
+        return
+    batches = list(_batches(rebuilt.pieces))
+
+    def read(number: int) -> Iterator[bytes | memoryview]:
+        yield memoryview(_read_batch(batches[number])).cast("B")
+
+    with Crew(read, worker_count(), begin=rebuilt.store.after_fork) as crew:
+        for number in [crew.ask(number) for number in range(len(batches))]:
+            yield from crew.results(number)
 
 
 def _read_batch(batch: tuple[Source, int, int]) -> bytes | memoryview:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from git_theta.allocator import keep_freed_memory
 from git_theta.cli.progress import progress
 from git_theta.cli.update_types import UPDATE_TYPE
 from git_theta.errors import GitError
@@ -93,6 +94,7 @@ def add(
             f"{len(others)} other files at {' '.join(paths)}"
         )
     added: list[Added] = []
+    keep_freed_memory()
     with Repository() as repository:
         if update_path and update_type:
             stats = {ours[0]: _tell(repository, tree, ours[0], update_path, update_type, added)}

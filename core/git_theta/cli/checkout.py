@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import click
 
+from git_theta.allocator import keep_freed_memory
 from git_theta.cli.add import settle
 from git_theta.cli.progress import human_size, progress
 from git_theta.errors import GitError, LocalChangesError, StoreError
@@ -60,6 +61,7 @@ def checkout(paths: tuple[str, ...], source: str | None, force: bool) -> None:
 
     git holds a file in memory while it checks it out; this command does not, whatever its size.
     """
+    keep_freed_memory()
     tree = work_tree()
     with _terminable(), Repository() as repository:
         wanted = _wanted(repository, source, paths)

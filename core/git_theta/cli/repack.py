@@ -8,6 +8,7 @@ from functools import partial
 
 import click
 
+from git_theta.allocator import keep_freed_memory
 from git_theta.cli.progress import human_size, progress
 from git_theta.git.history import all_metadata
 from git_theta.git.repository import Repository
@@ -37,6 +38,7 @@ def repack(dense: bool, dry_run: bool, as_json: bool) -> None:
     if that takes fewer bytes (or --dense was asked), once all of the new ones are there: it may be
     interrupted at any time. It needs as much space as the new packs take, twice, while it runs.
     """
+    keep_freed_memory()
     with Repository() as repository:
         store = repository.store
         found = [(path, oid) for path, oid, _ in all_metadata(repository)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from git_theta.crew import Crew, can_fork
@@ -123,8 +123,10 @@ class _Asked:
 
     def blocks(self) -> Iterator[Encoded]:
         """All of the payload."""
-        assert self.lesson is None or self.lesson  # it comes first
-        return self._results
+        results = chain([self.lesson], self._results)  # which comes first, if nobody asked for it
+        next(results)
+        for encoded in results:
+            yield encoded._replace(data=next(results))
 
 
 def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[Encoded]:
@@ -132,12 +134,13 @@ def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
     lessons = Lessons()
     store.flush()
 
-    def work(task: tuple[int, int, Sequence[Lesson]]) -> Iterator[Lesson | Encoded | None]:
+    def work(task: tuple[int, int, Sequence[Lesson]]) -> Iterator[Any]:
         number, at, known = task
         pending = decide(store, plugins, batches.read(number)[at], known)
         yield pending.lesson
         for encoded in encode(plugins, [pending]):
-            yield encoded._replace(data=bytes(encoded.data))
+            yield encoded._replace(data=b"")
+            yield encoded.data
 
     with Crew(work, worker_count(), begin=store.after_fork) as crew:
 

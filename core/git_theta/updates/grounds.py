@@ -24,7 +24,7 @@ from git_theta.updates.sampling import WINDOW_BYTES, WINDOWS
 SAMPLE = WINDOWS * WINDOW_BYTES
 """Bytes of the longest read that is no more than a sample."""
 WHOLE = 2**22
-"""Bytes of the longest base of which samples are read from all of it: they lie in all its blocks."""
+"""Bytes of the longest base of which all is decoded for a sample: that lies in all its blocks."""
 MAX_GROUNDS = 12
 """Most buffers that one is compared with."""
 
