@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_theta.updates.elementwise import MANTISSA, narrowed, widened
+from git_theta.updates.elementwise import MANTISSA, narrow_into, narrowed, widened
+from git_theta.updates.residual import word
 
 NARROW = sorted(set(MANTISSA) - {"F32", "F64"})
 TORCH = {
@@ -124,3 +125,24 @@ def test_binary64_is_rounded_to_binary32() -> None:
     bits, finite = narrowed(np.array([0.1, 1e300, -0.0], "<f8"), "F32")
     assert finite.tolist() == [True, False, True]
     assert bits[[0, 2]].tolist() == [0x3DCCCCCD, 0x80000000]
+
+
+@pytest.mark.parametrize("dtype", sorted(MANTISSA))
+def test_narrowing_into_others_gives_the_same_whether_all_is_finite_or_not(dtype: str) -> None:
+    kinds = ("<f8",) if dtype == "F64" else ("<f4", "<f8")
+    width = word(dtype)
+    otherwise = np.arange(64).astype(width)
+    edges = [0x7F7F7FFF, 0x7F7F8000, 0x7F7FFFFF, 0x7F800000, 0x7FFFFFFF, 0xFF7F7FFF, 1, 0x80000000]
+    samples = [np.random.default_rng(seed).standard_normal(64) for seed in range(4)]
+    samples += [np.append(samples[0][:63], np.array(edge, "<u4").view("<f4")) for edge in edges]
+    samples += [
+        np.append(samples[0][:63], value) for value in (3.5e38, -1e300, 3.4028235677973366e38)
+    ]
+    for sample in samples:
+        for kind in kinds:
+            with np.errstate(over="ignore"):
+                values = sample.astype(kind)
+            out = np.zeros(64, width)
+            narrow_into(out, values, otherwise, dtype)
+            bits, finite = narrowed(values, dtype)
+            assert np.array_equal(out, np.where(finite, bits, otherwise))

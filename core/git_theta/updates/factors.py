@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from git_theta.errors import PackError
 from git_theta.source import BytesSource, Source
-from git_theta.updates.elementwise import MANTISSA, Floats, narrowed, widened
+from git_theta.updates.elementwise import MANTISSA, Floats, narrow_into, widened
 from git_theta.updates.interface import Part, Update, check_parts
 from git_theta.updates.products import multiply
 from git_theta.updates.residual import Bits, Predict, read_words, word
@@ -184,10 +184,7 @@ def add(values: Floats, base: Bits, dtype: str, out: Bits) -> None:
     with np.errstate(all="ignore"):
         values += widened(base, dtype)
         values += 0.0  # a sum of zeros is positive, whatever signs the product's zeros have
-        bits, finite = narrowed(values, dtype)
-    out[:] = bits
-    if not finite.all():
-        np.copyto(out, base, where=~finite)
+        narrow_into(out, values, base, dtype)
 
 
 def _tiles(first: int, count: int, columns: int) -> Iterator[tuple[int, int, int, int, int, int]]:

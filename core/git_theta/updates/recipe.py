@@ -16,7 +16,7 @@ import numpy as np
 from git_theta.dtypes import SCALAR
 from git_theta.errors import PackError
 from git_theta.source import BytesSource, Source
-from git_theta.updates.elementwise import MANTISSA, STEP, narrowed, widened
+from git_theta.updates.elementwise import MANTISSA, STEP, narrow_into, widened
 from git_theta.updates.fit import MOST_BASES, Guess, guesses
 from git_theta.updates.formulas import programs
 from git_theta.updates.interface import Numbers, Part, Update, UpdateType, check_parts
@@ -137,8 +137,8 @@ def predictor(program: Program, bases: Sequence[Source], dtype: str) -> Predict:
 
 def _computed(program: Program, bases: Sequence[Bits], scalar: str) -> Bits:
     values = evaluate(program, [widened(base, scalar) for base in bases], scalar)
-    bits, finite = narrowed(values, scalar)
-    predicted: Bits = np.where(finite, bits, bases[0])
+    predicted = np.empty_like(bases[0])
+    narrow_into(predicted, values, bases[0], scalar)
     return predicted
 
 
