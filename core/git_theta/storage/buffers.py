@@ -94,7 +94,7 @@ def _decided(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
         first = [] if number else scouts(batch)
         done = dict(zip(first, decide_all(batch[at] for at in first), strict=True))
         lessons.learn(pending.lesson for pending in done.values())
-        rest = decide_all(one for at, one in enumerate(batch) if at not in done)
+        rest = decide_all([one for at, one in enumerate(batch) if at not in done])
         taught = []
         for at in range(len(batch)):
             pending = done.pop(at) if at in done else next(rest)
