@@ -16,7 +16,13 @@ from git_theta.chunks import Chunk, cut
 from git_theta.describe import Description, describe, skeleton_source
 from git_theta.digested import Digested
 from git_theta.digests import digest_runs, digest_tensors, whole_runs
-from git_theta.errors import LimitExceeded, MissingPackError, PackError, ThetaError
+from git_theta.errors import (
+    LimitExceeded,
+    MissingPackError,
+    PackError,
+    StoreError,
+    ThetaError,
+)
 from git_theta.formats.detect import UNKNOWN, Detected, detect
 from git_theta.lineage import Lineage, Role, parts
 from git_theta.metadata import (
@@ -109,6 +115,7 @@ def clean(
         wanted = _wanted(file, digested, described, runs, chunks, bases, lineage, places, form)
         if write:
             places |= store_buffers(store, plugins, wanted, advance)
+            _check_stored(path, chunks, described, runs, places)
         elif next(wanted, None):
             places = {}  # who names packs has stored the file; here half of it is not
         metadata = Metadata(
@@ -244,6 +251,24 @@ def _places(store: LocalStore, buffers: Sequence[BufferId]) -> dict[BufferId, Lo
                 places[buffer] = location
                 break
     return places
+
+
+def _check_stored(
+    path: str,
+    chunks: Sequence[Chunk],
+    described: Description,
+    runs: Sequence[Run],
+    places: Mapping[BufferId, Location],
+) -> None:
+    """Never let git have metadata of what is not stored, whatever went wrong."""
+    needed = [chunk.identity for chunk in chunks if chunk.data.size]
+    needed += [buffer for _, buffer, number in described.stored if runs[number].nbytes]
+    lost = [buffer for buffer in needed if buffer not in places]
+    if lost:
+        raise StoreError(
+            f"{path}: {len(lost)} of {len(needed)} buffers were not stored, the first is {lost[0]}",
+            remedy="This is a bug in git-theta; nothing was added",
+        )
 
 
 def _has(payload: Payload, slot: int, buffer: BufferId) -> bool:
