@@ -139,8 +139,8 @@ class _Member:
         tasks, self._to = os.pipe()
         self._from, results = os.pipe()
         self._kind, self._buffer, self._got = b"", bytearray(_FRAME.size), 0
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             for other in others:  # else it would keep their pipes open
                 os.close(other._to)
                 os.close(other._from)
@@ -190,8 +190,8 @@ class _Member:
         """End the process, whatever it does."""
         os.close(self._to)
         os.close(self._from)
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
 
 def _serve(

@@ -1,0 +1,149 @@
+"""Forked processes: what they give arrives whole and in order, and none outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from git_theta import crew as crew_module
+from git_theta.crew import Crew, can_fork
+from git_theta.errors import PackError, StoreError
+
+pytestmark = pytest.mark.skipif(not can_fork(), reason="this system does not fork safely")
+
+
+def count_up(task: int) -> Iterator[object]:
+    for number in range(task):
+        yield number
+        yield bytes([number]) * 3
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_results_come_in_the_order_in_which_each_task_gave_them() -> None:
+    with Crew(count_up, 3) as crew:
+        asked = [crew.ask(task) for task in (3, 0, 50, 1)]
+        results = {number: list(crew.results(number)) for number in reversed(asked)}
+    expected = [[x for n in range(task) for x in (n, bytes([n]) * 3)] for task in (3, 0, 50, 1)]
+    assert [results[number] for number in asked] == expected
+
+
+def test_each_process_begins_with_what_it_must_not_share() -> None:
+    begun: list[int] = []
+
+    def work(_: object) -> Iterator[object]:
+        yield begun == [os.getpid()]
+
+    with Crew(work, 2, begin=lambda: begun.append(os.getpid())) as crew:
+        assert [list(crew.results(crew.ask(None))) for _ in range(4)] == [[True]] * 4
+    assert begun == []
+
+
+def test_an_error_arrives_as_it_was_raised_and_others_go_on() -> None:
+    def work(task: int) -> Iterator[object]:
+        yield task
+        if task == 1:
+            raise PackError("Pack 1 is corrupt", remedy="Fetch it again")
+
+    with Crew(work, 1) as crew:
+        first, second = crew.ask(1), crew.ask(2)
+        results = crew.results(first)
+        assert next(results) == 1
+        with pytest.raises(PackError, match="is corrupt") as caught:
+            next(results)
+        assert caught.value.remedy == "Fetch it again"
+        assert list(crew.results(second)) == [2]
+
+
+def test_an_error_that_cannot_be_sent_is_told() -> None:
+    class Odd(Exception):
+        def __reduce__(self) -> tuple[object, ...]:
+            raise TypeError
+
+    def work(_: object) -> Iterator[object]:
+        raise Odd("of a plugin")
+        yield
+
+    with Crew(work, 1) as crew, pytest.raises(RuntimeError, match="Odd: of a plugin"):
+        list(crew.results(crew.ask(None)))
+
+
+def test_a_killed_process_is_an_error_and_not_a_wait() -> None:
+    def work(_: object) -> Iterator[object]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+    with Crew(work, 2) as crew, pytest.raises(StoreError, match="ended from outside"):
+        list(crew.results(crew.ask(None)))
+
+
+def test_what_is_not_its_turn_yet_is_not_all_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "BUFFERED", 2**20)
+    taken: list[int] = []
+    receive = crew_module._Member.receive
+
+    def counting(member: crew_module._Member) -> Iterator[object]:
+        for message in receive(member):
+            taken.append(message[0])
+            yield message
+
+    monkeypatch.setattr(crew_module._Member, "receive", counting)
+
+    def work(task: int) -> Iterator[object]:
+        if task == 0:  # the one whose turn it is has little to say, and says it late
+            deadline = time.monotonic() + 0.5
+            while time.monotonic() < deadline:
+                pass
+            yield b"first"
+            return
+        for _ in range(64):
+            yield bytes(2**18)
+
+    with Crew(work, 2) as crew:
+        first, second = crew.ask(0), crew.ask(1)
+        assert list(crew.results(first)) == [b"first"]
+        assert sum(taken) < 4 * 2**20
+        assert sum(map(len, crew.results(second))) == 64 * 2**18
+
+
+def test_no_process_is_left() -> None:
+    with Crew(count_up, 2) as crew:
+        processes = [member.pid for member in crew._members]
+        crew.ask(1000)
+        assert all(map(is_alive, processes))
+    assert not any(map(is_alive, processes))
+
+
+def test_processes_end_when_their_parent_is_killed() -> None:
+    program = (
+        "import time\n"
+        "from git_theta.crew import Crew\n"
+        "def work(task):\n"
+        "    yield task\n"
+        "with Crew(work, 2) as crew:\n"
+        "    print(*[member.pid for member in crew._members], flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    processes = [int(name) for name in parent.stdout.readline().split()]
+    assert len(processes) == 2
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(map(is_alive, processes))
