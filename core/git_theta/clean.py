@@ -16,32 +16,25 @@ from git_theta.chunks import Chunk, cut
 from git_theta.describe import Description, describe, skeleton_source
 from git_theta.digested import Digested
 from git_theta.digests import digest_runs, digest_tensors, whole_runs
-from git_theta.errors import (
-    LimitExceeded,
-    MissingPackError,
-    PackError,
-    StoreError,
-    ThetaError,
-)
+from git_theta.errors import LimitExceeded, StoreError, ThetaError
 from git_theta.formats.detect import UNKNOWN, Detected, detect
 from git_theta.lineage import Lineage, Role, parts
 from git_theta.metadata import (
     MAX_BYTES,
     Head,
     Metadata,
-    PackHint,
     Skeleton,
     parse_head,
     print_metadata,
 )
+from git_theta.places import find_places, pack_hints
 from git_theta.plugins import KERNEL, Plugins
 from git_theta.skeleton import Origin, read_skeleton
 from git_theta.source import Source
 from git_theta.storage.buffers import store_buffers
-from git_theta.storage.chain import chain
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import SHORT, BufferId, Payload
+from git_theta.storage.payload import SHORT, BufferId
 from git_theta.storage.wanted import Wanted
 from git_theta.table import Run, Table, cut_runs, read_table
 from git_theta.updates.choose import CHOSEN, Form
@@ -108,7 +101,9 @@ def clean(
         tensor_digests = digest_tensors(file, detected.layout, whole, run_digests)
         described = describe(detected.layout, runs, first, whole, run_digests, tensor_digests)
         skeleton, chunks = cut(skeleton_source(file, described.table, runs))
-        places = _places(store, [c.identity for c in chunks] + [b for _, b, _ in described.stored])
+        items = [(0, chunk.identity) for chunk in chunks]
+        items += [(item, identity) for item, identity, _ in described.stored]
+        places = find_places(store, [identity for _, identity in items])
         names = {group.name for group in described.groups}
         lineage = Lineage(versions, older, names, partial(_read_table, store, plugins, path))
         bases = _base(previous, skeleton)
@@ -125,7 +120,7 @@ def clean(
             skeleton,
             described.groups,
             described.buffers,
-            _hints(described, chunks, places, store),
+            pack_hints(items, places, store),
         )
         return Cleaned(_print(metadata), detected.warning)
 
@@ -234,25 +229,6 @@ def _read_table(store: LocalStore, plugins: Plugins, path: str, metadata: Metada
         return None
 
 
-def _places(store: LocalStore, buffers: Sequence[BufferId]) -> dict[BufferId, Location]:
-    """Where buffers lie; one whose bases are lost or damaged is as good as missing.
-
-    The index is a cache, which a power cut may leave wrong: the pack's own directory has the word.
-    """
-    places = {}
-    held: dict[tuple[str, int], Payload | None] = {}
-    for buffer, found in store.find(buffers).items():
-        for location in found:
-            key = (location.pack, location.payload)
-            if key not in held:
-                held[key] = _payload(store, location)
-            payload = held[key]
-            if payload and _has(payload, location.slot, buffer):
-                places[buffer] = location
-                break
-    return places
-
-
 def _check_stored(
     path: str,
     chunks: Sequence[Chunk],
@@ -269,45 +245,3 @@ def _check_stored(
             f"{path}: {len(lost)} of {len(needed)} buffers were not stored, the first is {lost[0]}",
             remedy="This is a bug in git-theta; nothing was added",
         )
-
-
-def _has(payload: Payload, slot: int, buffer: BufferId) -> bool:
-    return slot < len(payload.buffers) and payload.buffers[slot][0] == buffer
-
-
-def _payload(store: LocalStore, location: Location) -> Payload | None:
-    """The payload at a location; None when it, or what it stands on, is not there."""
-    try:
-        if location.depth > 1:
-            chain(store, location)
-        return store.pack(location.pack).payload(location.payload)
-    except (MissingPackError, PackError):
-        return None
-
-
-def _hints(
-    described: Description,
-    chunks: Sequence[Chunk],
-    places: Mapping[BufferId, Location],
-    store: LocalStore,
-) -> tuple[PackHint, ...]:
-    """Which packs are read for which items."""
-    items = [(0, chunk.identity) for chunk in chunks]
-    items += [(item, identity) for item, identity, _ in described.stored]
-    packs: dict[str, set[int]] = {}
-    read: dict[tuple[str, int], set[str]] = {}
-    for number, identity in items:
-        location = places.get(identity)
-        if location is None:
-            continue
-        key = (location.pack, location.payload)
-        if key not in read:
-            deep = chain(store, location) if location.depth > 1 else (key,)
-            read[key] = {pack for pack, _ in deep}
-        for pack in read[key]:
-            packs.setdefault(pack, set()).add(number)
-    hints = [
-        PackHint(pack, store.pack(pack).file.size, tuple(sorted(numbers)))
-        for pack, numbers in packs.items()
-    ]
-    return tuple(sorted(hints, key=lambda hint: (hint.items, hint.pack)))
