@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 KERNEL = "git-theta-core"
 """The distribution that the builtins belong to."""
 
-OURS = frozenset([KERNEL, "git-theta", "theta-pytorch", "theta-tensorflow", "theta-flax"])
+OBJECTSTORE = "theta-objectstore"
+"""The distribution of the stores that are reached over HTTP."""
+
+OURS = frozenset(
+    [KERNEL, "git-theta", "theta-pytorch", "theta-tensorflow", "theta-flax", OBJECTSTORE]
+)
 """Distributions of this project; any other name in a file is what its writer chose."""
 
 BUILTINS = (
@@ -194,7 +199,8 @@ class Plugins:
 
     def store_type(self, scheme: str) -> StoreType:
         """The store type of a URL scheme; errors as in :meth:`find`."""
-        found: StoreType = self.find("theta_stores", scheme).value
+        distribution = OBJECTSTORE if scheme in ("s3", "gs", "az", "http", "https") else ""
+        found: StoreType = self.find("theta_stores", scheme, distribution=distribution).value
         return found
 
     def _discover(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from kit_runner import checks, run
 
 from git_theta.storage.folder import FolderStoreType, PackFolder
+from git_theta.storage.interface import Advance, unwatched
 from git_theta.testing import (
     StoreConformance,
 )
@@ -63,67 +64,78 @@ class Amnesiac(PackFolder):
 
 
 class PutsOnce(PackFolder):
-    def put(self, packs: Files) -> None:
+    def put(self, packs: Files, advance: Advance = unwatched) -> None:
         assert super().missing(packs) == set(packs), "put before"
-        super().put(packs)
+        super().put(packs, advance)
 
 
 class ReadsWholePacks(PackFolder):
-    def get(self, packs: Files) -> None:
+    def get(self, packs: Files, advance: Advance = unwatched) -> None:
         for pack, file in packs.items():
             file.write_bytes(self.path(pack).read_bytes())
 
 
 class RaisesKeyErrors(PackFolder):
-    def get(self, packs: Files) -> None:
+    def get(self, packs: Files, advance: Advance = unwatched) -> None:
         if missing := self.missing(packs):
             raise KeyError(min(missing))
-        super().get(packs)
+        super().get(packs, advance)
 
 
 class LeavesAFile(PackFolder):
-    def get(self, packs: Files) -> None:
+    def get(self, packs: Files, advance: Advance = unwatched) -> None:
         unfinished = [file.with_name("unfinished") for file in packs.values()]
         for file in unfinished:
             file.touch()
-        super().get(packs)
+        super().get(packs, advance)
         for file in unfinished:
             file.unlink(missing_ok=True)
 
 
 class ReservesFiles(PackFolder):
-    def get(self, packs: Files) -> None:
+    def get(self, packs: Files, advance: Advance = unwatched) -> None:
         for file in packs.values():
             file.touch()
-        super().get(packs)
+        super().get(packs, advance)
 
 
 class PutsTheFirst(PackFolder):
-    def put(self, packs: Files) -> None:
-        super().put(dict(list(packs.items())[:1]))
+    def put(self, packs: Files, advance: Advance = unwatched) -> None:
+        super().put(dict(list(packs.items())[:1]), advance)
 
 
 class SkipsWhatFails(PackFolder):
-    def put(self, packs: Files) -> None:
-        super().put({pack: file for pack, file in packs.items() if file.exists()})
+    def put(self, packs: Files, advance: Advance = unwatched) -> None:
+        super().put({pack: file for pack, file in packs.items() if file.exists()}, advance)
 
 
 class Unverified(PackFolder):
-    def put(self, packs: Files) -> None:
+    def put(self, packs: Files, advance: Advance = unwatched) -> None:
         for pack, file in packs.items():
             self.path(pack).write_bytes(file.read_bytes())
 
-    def get(self, packs: Files) -> None:
+    def get(self, packs: Files, advance: Advance = unwatched) -> None:
         super().missing(packs)
         for pack, file in packs.items():
             file.write_bytes(self.path(pack).read_bytes())
 
 
 class NamesItFirst(PackFolder):
-    def put(self, packs: Files) -> None:
+    def put(self, packs: Files, advance: Advance = unwatched) -> None:
         for pack, file in packs.items():
             self.path(pack).touch()
             self.path(pack).write_bytes(file.read_bytes())
+
+
+class ForgetsToTell(PackFolder):
+    def put(self, packs: Files, advance: Advance = unwatched) -> None:
+        super().put(packs)
+
+
+class TellsWhatItSkips(PackFolder):
+    def put(self, packs: Files, advance: Advance = unwatched) -> None:
+        super().put(packs)
+        advance(sum(file.stat().st_size for file in packs.values()))
 
 
 class AcceptsAnyName(PackFolder):
@@ -134,10 +146,10 @@ class AcceptsAnyName(PackFolder):
 class OneAtATime(PackFolder):
     busy: bool = False
 
-    def put(self, packs: Files) -> None:
+    def put(self, packs: Files, advance: Advance = unwatched) -> None:
         lock = self.folder / "lock"
         lock.touch(exist_ok=False)
-        super().put(packs)
+        super().put(packs, advance)
         lock.unlink()
 
 
@@ -153,6 +165,8 @@ def test_sound_store_passes(check: str, tmp_path: Path) -> None:
         (Amnesiac, "packs_come_back_exactly", AssertionError),
         (PutsOnce, "put_again_changes_nothing", AssertionError),
         (PutsTheFirst, "many_packs_are_put_and_got_at_once", AssertionError),
+        (ForgetsToTell, "transfers_tell_their_bytes", AssertionError),
+        (TellsWhatItSkips, "transfers_tell_their_bytes", AssertionError),
         (ReadsWholePacks, "memory_is_bounded", AssertionError),
         (OneAtATime, "threads_put_and_get_at_once", FileExistsError),
         (RaisesKeyErrors, "unknown_pack_is_missing_and_leaves_no_file", AssertionError),

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from git_theta.errors import MissingPackError, PackError, StoreError
-from git_theta.storage.interface import Store, StoreType
+from git_theta.storage.interface import Advance, Store, StoreType, unwatched
 
 _PACK = re.compile(r"[0-9a-f]{64}")
 
@@ -54,27 +54,29 @@ class PackFolder(Store):
         """Those of ``packs`` that the folder does not have."""
         return {pack for pack in packs if not self.path(pack).is_file()}
 
-    def put(self, packs: Mapping[str, Path]) -> None:
+    def put(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
         """Copy packs into the folder, one after another."""
         for pack in self.missing(packs):
             temporary = self.new_file()
             try:
-                _copy(packs[pack], temporary, pack)
+                nbytes = _copy(packs[pack], temporary, pack)
                 self.adopt(temporary, pack)
             finally:
                 temporary.unlink(missing_ok=True)
+            advance(nbytes)
 
-    def get(self, packs: Mapping[str, Path]) -> None:
+    def get(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
         """Copy packs out of the folder, one after another."""
         sources = {pack: self.path(pack) for pack in packs}
         for pack, source in sources.items():
             if not source.is_file():
                 raise MissingPackError(f"The folder {self.folder} has no pack {pack}")
             try:
-                _copy(source, packs[pack], pack)
+                nbytes = _copy(source, packs[pack], pack)
             except BaseException:
                 packs[pack].unlink(missing_ok=True)
                 raise
+            advance(nbytes)
 
     def delete(self, pack: str) -> None:
         """Remove a pack."""
@@ -128,11 +130,11 @@ class FolderStoreType(StoreType):
         return PackFolder(folder)
 
 
-def _copy(source: Path, target: Path, pack: str) -> None:
-    """Copy a pack and check that its name is the SHA-256 of what was copied."""
+def _copy(source: Path, target: Path, pack: str) -> int:
+    """Copy a pack, check that its name is the SHA-256 of what was copied; its bytes."""
     try:
         shutil.copyfile(source, target)
-        found = _sha256(target)
+        found, nbytes = _sha256(target), target.stat().st_size
     except OSError as fault:
         raise StoreError(f"Cannot copy pack {pack} to {target}: {fault}") from fault
     if found != pack:
@@ -140,6 +142,7 @@ def _copy(source: Path, target: Path, pack: str) -> None:
             f"Pack {pack} at {source} is corrupt: its SHA-256 is {found}",
             remedy="Restore the pack from another store or clone",
         )
+    return nbytes
 
 
 def _sha256(file: Path) -> str:

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+Advance = Callable[[int], None]
+"""Is told how many more bytes have been transferred; called from any thread."""
+
+
+def unwatched(_: int) -> None:
+    """Nobody wants to know how far a transfer is."""
 
 
 class Store(ABC):
     """A place that keeps packs under their names, the SHA-256 of their bytes.
 
     A name is 64 lower-case hex digits; all methods raise StoreError for any other, before a path
-    or a URL is made of it.
+    or a URL is made of it. A store may transfer several packs at a time by itself.
     """
 
     @abstractmethod
     def missing(self, packs: Iterable[str]) -> set[str]:
-        """Those of ``packs`` that the store does not have."""
+        """Those of ``packs`` that the store does not have; asks the store, downloads nothing.
+
+        Raises
+        ------
+        StoreError
+            When the store cannot be asked.
+        """
 
     @abstractmethod
-    def put(self, packs: Mapping[str, Path]) -> None:
+    def put(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
         """Keep packs, each the content of a file; what the store has already costs nothing.
 
         One call has all packs that are to go there, so that a store far away can negotiate once
@@ -31,6 +44,8 @@ class Store(ABC):
         ----------
         packs
             Files by the names of packs.
+        advance
+            Is told the bytes that were sent: in the end the sizes of the packs that were missing.
 
         Raises
         ------
@@ -41,7 +56,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def get(self, packs: Mapping[str, Path]) -> None:
+    def get(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
         """Write packs to files, which do not exist yet; all of them, or an error follows.
 
         A file that exists afterwards is the whole pack, verified: those that arrived before an
@@ -51,6 +66,8 @@ class Store(ABC):
         ----------
         packs
             Files by the names of packs; different ones, in folders that exist.
+        advance
+            Is told the bytes that arrived: in the end the sizes of the packs.
 
         Raises
         ------
@@ -81,6 +98,9 @@ class StoreType(ABC):
     @abstractmethod
     def open(self, url: str) -> Store:
         """Open the store at ``url``.
+
+        A store that rides on git finds the repository as git does: from the current folder, or
+        from the variables that name it. What is far away need not be asked yet.
 
         Raises
         ------

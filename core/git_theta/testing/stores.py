@@ -115,6 +115,24 @@ class StoreConformance:
         found = {file.name: file.read_bytes() for file in target.iterdir()}
         assert found == {f"{number}": b"pack %d" % number for number in range(MANY)}
 
+    def test_transfers_tell_their_bytes(self, tmp_path: Path) -> None:
+        """A put tells the bytes of packs that were missing, a get those of all that it wrote."""
+        store, told = self._open(tmp_path), [0]
+
+        def advance(nbytes: int) -> None:
+            assert nbytes >= 0, "Expected a transfer to advance"
+            told[0] += nbytes
+
+        packs = {pack: tmp_path / pack for pack in (_pack(tmp_path, b"1" * n) for n in (999, 7))}
+        few, target = dict(list(packs.items())[:1]), _folder(tmp_path)
+        for part, expected in ((few, 999), (few, 0), (packs, 7), ({}, 0)):
+            told[0] = 0
+            store.put(part, advance)
+            assert told[0] == expected, f"Expected to be told of {expected} bytes, found {told[0]}"
+        told[0] = 0
+        store.get({pack: target / pack for pack in packs}, advance)
+        assert told[0] == 1006, f"Expected to be told of 1006 bytes, found {told[0]}"
+
     def test_memory_is_bounded(self, tmp_path: Path) -> None:
         """A pack of 64 MiB is not held in memory."""
         store, pack = self._open(tmp_path), _pack(tmp_path, bytes(PACK_BYTES))

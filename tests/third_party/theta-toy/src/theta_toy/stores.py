@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from git_theta.errors import MissingPackError, PackError, StoreError
-from git_theta.storage.interface import Store, StoreType
+from git_theta.storage.interface import Advance, Store, StoreType, unwatched
 
 ROW = 2**20
 """Bytes of a pack that one row holds."""
@@ -45,14 +45,15 @@ class Database(Store):
         with closing(self._connect()) as db:
             return asked - {row[0] for row in db.execute("SELECT DISTINCT pack FROM rows")}
 
-    def put(self, packs: Mapping[str, Path]) -> None:
+    def put(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
         """Insert all rows of a pack in one transaction, pack by pack."""
         wanted = self.missing(packs)
         with closing(self._connect()) as db:
             for pack in wanted:
                 _insert(db, pack, packs[pack])
+                advance(packs[pack].stat().st_size)
 
-    def get(self, packs: Mapping[str, Path]) -> None:
+    def get(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
         """Write the rows of packs to files."""
         if lacking := self.missing(packs):
             raise MissingPackError(f"The store {self._file} has no pack {min(lacking)}")
@@ -61,6 +62,7 @@ class Database(Store):
                 if not _extract(db, pack, file):
                     file.unlink()
                     raise PackError(f"Expected pack {pack} in {self._file}, found other content")
+                advance(file.stat().st_size)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._file, timeout=60, isolation_level=None)
