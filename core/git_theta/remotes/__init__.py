@@ -1,1 +1,1 @@
-"""Stores of git remotes: which packs commits need, who has them, how they get there and back."""
+"""The stores of git remotes: where their packs lie, and what is pushed to and fetched from them."""
