@@ -1,0 +1,250 @@
+"""Sends the packs that pushed commits need and the remote's store lacks.
+
+git moves the refs of a remote afterwards: a commit that a remote has can be checked out from there.
+What is asked for is what the commits name that the remote does not have yet, and what the pushed
+trees name that the store never acknowledged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from git_theta.cli.progress import progress
+from git_theta.errors import GitError, MissingPackError, StoreError, ThetaError
+from git_theta.git.repository import Repository
+from git_theta.git.tracked import quoted
+from git_theta.remotes.acknowledged import Acknowledged
+from git_theta.remotes.config import Chosen, choose, identity, open_url, remotes
+from git_theta.remotes.needs import Need, fresh_hints, needs_of, total
+from git_theta.remotes.ref import PacksRef, print_hints
+from git_theta.remotes.surplus import Surplus, find_surplus
+
+if TYPE_CHECKING:
+    from git_theta.storage.interface import Store
+
+SHOWN = 5
+"""So many packs are named in a message."""
+
+
+class Pushed(NamedTuple):
+    """What a push is about."""
+
+    remote: str
+    """Name of the git remote, or the URL that git was given in place of one."""
+    tips: tuple[str, ...]
+    """Objects that refs of the remote will name."""
+    known: tuple[str, ...] = ()
+    """Objects that refs of the remote name now, of those that this repository has."""
+    everything: bool = False
+    """Whether to ask about all of history, instead of what the remote does not have yet."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a push has to send."""
+
+    chosen: Chosen
+    packs: dict[str, int] = field(default_factory=dict)
+    """Names and bytes of the packs that pushed commits need and that the store was asked about."""
+    send: dict[str, int] = field(default_factory=dict)
+    """Those that the store lacks and this repository has."""
+    hints: dict[str, bytes] = field(default_factory=dict)
+    """``pack`` lines to publish, by the id of metadata whose own ones name packs of the past."""
+    surplus: list[Surplus] = field(default_factory=list)
+    """Packs to send that hold more than the pushed commits need."""
+    broken: list[str] = field(default_factory=list)
+    """Packs that no place has, needed by commits that the remote has already."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packs to send."""
+        return sum(self.send.values())
+
+
+def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Plan | None:
+    """Send what a push needs; gives what was sent, None where it is not about git-theta's files.
+
+    Parameters
+    ----------
+    repository
+        Where commits and packs are.
+    pushed
+        What is pushed, and where.
+    dry_run
+        Only tell what would be sent.
+
+    Raises
+    ------
+    MissingPackError
+        When neither the remote's store nor this repository has a pack that a new commit needs.
+    StoreError
+        When the store cannot be asked or written to, or lacks a pack afterwards.
+    """
+    new, old = _needs(repository, pushed)
+    if not new and not old:
+        return None
+    chosen = choose(pushed.remote)
+    record = Acknowledged(repository.folder / "theta" / "remotes", identity(pushed.remote))
+    if chosen.by == "config" and not record.path.exists():
+        # A store that was set for a remote which has commits already: nobody sent their packs.
+        new, old = list(needs_of(repository, *pushed.tips)), []
+    store = open_url(chosen.url)
+    ref = PacksRef(repository, pushed.remote)
+    plan = _plan(
+        repository, chosen, store, ref, new, [n for n in old if n.packs.keys() - record.packs]
+    )
+    if plan.send:
+        plan.surplus = find_surplus(repository, plan.send, [*new, *old], pushed.tips)
+    if dry_run:
+        return plan
+    _send(repository, store, plan)
+    pointers = plan.packs if chosen.url.startswith("lfs://") else {}
+    ref.publish({pack: size for pack, size in pointers.items() if pack not in record}, plan.hints)
+    record.add(plan.packs)
+    return plan
+
+
+def _needs(repository: Repository, pushed: Pushed) -> tuple[list[Need], list[Need]]:
+    """Needs of commits that the remote does not have, and other ones of the pushed trees."""
+    if not pushed.tips:
+        return [], []
+    if pushed.everything:
+        return list(needs_of(repository, *pushed.tips)), []
+    tracking = [f"--remotes={pushed.remote}"] if pushed.remote in remotes() else []
+    new = list(needs_of(repository, *pushed.tips, "--not", *pushed.known, *tracking))
+    found = repository.objects([f"{tip}^{{tree}}" for tip in pushed.tips])
+    trees = list(dict.fromkeys(tree[0] for tree in found if tree))
+    seen = {need.blob for need in new}
+    old = [need for need in needs_of(repository, *trees) if need.blob not in seen] if trees else []
+    return new, old
+
+
+def _plan(
+    repository: Repository,
+    chosen: Chosen,
+    store: Store,
+    ref: PacksRef,
+    new: list[Need],
+    old: list[Need],
+) -> Plan:
+    plan = Plan(chosen)
+    asked = total([*new, *old])
+    absent = store.missing(asked)
+    here = repository.store.packs
+    lost = here.missing(absent)
+    unknown = [need for need in [*new, *old] if not need.packs or need.packs.keys() & lost]
+    replaced = _replace(repository, store, ref, unknown) if unknown else {}
+    required = {need.blob for need in new}
+    nowhere: list[Need] = []
+    for need in [*new, *old]:
+        fresh = replaced.get(need.blob)
+        if fresh is not None:
+            plan.packs |= fresh.packs
+            plan.send |= fresh.send
+            if fresh.hints:
+                plan.hints[need.blob] = fresh.hints
+            continue
+        plan.packs |= need.packs
+        plan.send |= {p: n for p, n in need.packs.items() if p in absent and p not in lost}
+        gone = need.packs.keys() & lost
+        if (gone or not need.packs) and need.blob in required:
+            nowhere.append(need)
+        elif gone:
+            plan.broken += sorted(gone - {*plan.broken})
+            plan.packs = {pack: size for pack, size in plan.packs.items() if pack not in gone}
+    if nowhere:
+        raise _nowhere(chosen, repository, nowhere, lost)
+    return plan
+
+
+class _Fresh(NamedTuple):
+    """What metadata needs whose own hints are out of date."""
+
+    packs: dict[str, int]
+    send: dict[str, int]
+    hints: bytes
+    """Lines to publish; nothing when they are published."""
+
+
+def _replace(
+    repository: Repository, store: Store, ref: PacksRef, needs: Iterable[Need]
+) -> dict[str, _Fresh]:
+    """Where what lay in packs of the past lies now, at the store or else here, by metadata."""
+    found: dict[str, _Fresh] = {}
+    needs = list(needs)
+    published = ref.hints([need.blob for need in needs])
+    absent = store.missing(total(published.values()))
+    for need in needs:
+        there = published.get(need.blob)
+        if there and not there.packs.keys() & absent:
+            found[need.blob] = _Fresh(there.packs, {}, b"")
+            continue
+        text = repository.blob(need.blob).replace(b"\r\n", b"\n")
+        try:
+            hints = fresh_hints(repository, text, need.path)
+        except ThetaError:
+            continue  # told together, with all packs that are nowhere
+        packs = {hint.pack: hint.nbytes for hint in hints}
+        lacking = store.missing(packs)
+        send = {pack: size for pack, size in packs.items() if pack in lacking}
+        found[need.blob] = _Fresh(packs, send, b"" if packs == need.packs else print_hints(hints))
+    return found
+
+
+def _send(repository: Repository, store: Store, plan: Plan) -> None:
+    if not plan.send:
+        return
+    files = {pack: repository.store.packs.path(pack) for pack in plan.send}
+    with progress(f"Sending weights to {plan.chosen.url}", plan.nbytes) as advance:
+        store.put(files, advance)
+    lacking = store.missing(files)
+    if lacking:
+        raise StoreError(
+            f"The store {plan.chosen.url} took {len(files)} packs and lacks {len(lacking)} of them "
+            f"afterwards:{_listed(lacking)}",
+            remedy="Push again; if that does not help, ask who runs the store",
+        )
+
+
+def _nowhere(
+    chosen: Chosen, repository: Repository, needs: list[Need], lost: set[str]
+) -> MissingPackError:
+    paths = "".join(f"\n  {quoted(need.path)} ({need.blob[:12]})" for need in needs[:SHOWN])
+    more = f"\n  and {len(needs) - SHOWN} more" if len(needs) > SHOWN else ""
+    packs = [pack for pack in total(needs) if pack in lost]
+    return MissingPackError(
+        f"Pushed commits need {len(packs)} packs that neither {chosen.url} nor "
+        f"{repository.store.folder} has:{_listed(packs)}\nfor{paths}{more}",
+        remedy="Get them with git theta fetch --all, or push from the clone that made the commits",
+    )
+
+
+def _listed(packs: Iterable[str]) -> str:
+    named = sorted(packs)
+    more = f"\n  and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    return "".join(f"\n  pack {pack}" for pack in named[:SHOWN]) + more
+
+
+def parse_updates(repository: Repository, remote: str, lines: Iterable[str]) -> Pushed:
+    """What git tells a pre-push hook on stdin: a line for every ref that it would change.
+
+    Raises
+    ------
+    GitError
+        When a line is not what git writes.
+    """
+    tips: dict[str, None] = {}
+    there: dict[str, None] = {}
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) != 4:
+            raise GitError(f"Expected LOCAL-REF ID REMOTE-REF ID on stdin, found {line!r}")
+        _, new, _, old = fields
+        if new.strip("0"):
+            tips[new] = None
+        if old.strip("0"):
+            there[old] = None
+    found: Mapping[str, object] = dict(zip(there, repository.objects(list(there)), strict=True))
+    return Pushed(remote, tuple(tips), tuple(oid for oid in there if found[oid]))

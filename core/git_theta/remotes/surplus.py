@@ -1,0 +1,119 @@
+"""What packs hold besides what pushed commits need: weights that go along without being asked for.
+
+A pack is sent whole. One that was written by an add whose file was changed again before the commit,
+or that a branch shares which is not pushed, has groups that no pushed commit uses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from git_theta.contents import read_contents
+from git_theta.errors import MetadataError, MissingPackError, PackError
+from git_theta.git.repository import Repository
+from git_theta.items import all_items
+from git_theta.metadata import parse
+from git_theta.plugins import installed
+from git_theta.remotes.needs import Need, needs_of
+from git_theta.storage.local import LocalStore
+from git_theta.storage.payload import BufferId
+
+
+class Surplus(NamedTuple):
+    """A pack that holds more than pushed commits need."""
+
+    pack: str
+    buffers: int
+    """How many values of groups, or pieces of other data, no pushed commit uses."""
+    nbytes: int
+    """Bytes that these decode to."""
+
+
+def find_surplus(
+    repository: Repository,
+    packs: Iterable[str],
+    needs: Sequence[Need],
+    tips: Sequence[str],
+) -> list[Surplus]:
+    """Which packs hold more than pushed commits need.
+
+    Parameters
+    ----------
+    repository
+        Where packs and metadata are.
+    packs
+        Names of local packs.
+    needs
+        What the push is about: mostly all that the packs are for.
+    tips
+        The pushed commits; their older history is looked at only where something is left.
+    """
+    left = _Left(repository.store, packs)
+    seen: set[str] = set()
+    for found in (needs, needs_of(repository, *tips) if tips else ()):
+        for need in found if left.counts else ():
+            if need.blob not in seen and (not need.packs or need.packs.keys() & left.counts):
+                seen.add(need.blob)
+                left.take(_buffers(repository, need))
+    return left.surplus()
+
+
+class _Held(NamedTuple):
+    """A place of a buffer in one of the packs."""
+
+    pack: str
+    payload: int
+    nbytes: int
+
+
+class _Left:
+    """The buffers of packs that nothing was found to use yet."""
+
+    def __init__(self, store: LocalStore, packs: Iterable[str]) -> None:
+        self._store = store
+        self._held: dict[BufferId, list[_Held]] = {}
+        self.counts: Counter[str] = Counter()
+        """How many are left, of the packs in which there are any."""
+        for pack in packs:
+            with contextlib.suppress(MissingPackError, PackError):  # who sends it says so
+                opened = store.pack(pack)
+                for number in range(len(opened)):
+                    for buffer, nbytes in opened.payload(number).buffers:
+                        self._held.setdefault(buffer, []).append(_Held(pack, number, nbytes))
+                        self.counts[pack] += 1
+
+    def take(self, buffers: Iterable[BufferId]) -> None:
+        """Strike out what a version uses, and what that stands on."""
+        waiting = list(buffers)
+        while waiting:
+            for held in self._held.pop(waiting.pop(), ()):
+                waiting += self._store.pack(held.pack).payload(held.payload).bases
+                self.counts[held.pack] -= 1
+                if not self.counts[held.pack]:
+                    del self.counts[held.pack]
+
+    def surplus(self) -> list[Surplus]:
+        """What is left, by pack."""
+        nbytes: Counter[str] = Counter()
+        for places in self._held.values():
+            for held in places:
+                nbytes[held.pack] += held.nbytes
+        return [Surplus(pack, self.counts[pack], nbytes[pack]) for pack in sorted(self.counts)]
+
+
+def _buffers(repository: Repository, need: Need) -> set[BufferId]:
+    """All buffers that a version is made of, as far as can be told."""
+    text = repository.blob(need.blob).replace(b"\r\n", b"\n")
+    try:
+        metadata = parse(text, need.path)
+    except MetadataError:
+        return set()
+    found = {buffer for buffer, _ in all_items(metadata)}
+    if metadata.skeleton.cuts:
+        with contextlib.suppress(MetadataError, PackError):
+            items = read_contents(metadata, need.path, store=repository.store, plugins=installed())
+            found.update(item.buffer for item in items)
+    return found
