@@ -97,6 +97,6 @@ def missing(
     listed = "".join(f"\n  pack {pack}" for pack in packs if pack in absent)
     return MissingPackError(
         f"{path}: the store {store.folder} lacks {names}{more}, expected in:{listed}",
-        remedy=f"Copy these packs into {store.packs.folder} from a clone that has them, "
-        f"then run git theta checkout -- {shlex.quote(path)}",
+        remedy=f"Run git theta fetch, or copy these packs into {store.packs.folder} from a clone "
+        f"that has them; then run git theta checkout -- {shlex.quote(path)}",
     )

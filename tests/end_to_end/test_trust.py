@@ -12,6 +12,7 @@ import pytest
 from git_theta.errors import ConflictError, FileChangedError, MetadataError
 from git_theta.git import caller
 from git_theta.git import filter as git_filter
+from git_theta.git.delayed import Delayed
 from git_theta.git.filter import clean_received
 from git_theta.git.received import open_file, receive
 from git_theta.git.repository import Repository
@@ -260,7 +261,9 @@ def smudged(started, monkeypatch):
     def smudge(packets, **options):
         with Repository() as repository:
             options = {"skip": False} | options
-            yield from git_filter._answer(repository, "smudge", "m.pt", packets, **options)
+            yield from git_filter._answer(
+                repository, Delayed(repository), "smudge", "m.pt", packets, **options
+            )
 
     return smudge
 

@@ -28,6 +28,7 @@ from git_theta.git.tracked import Entry, entries, quoted
 from git_theta.git.worktree import work_tree
 from git_theta.metadata import looks_like_metadata, parse
 from git_theta.plugins import installed
+from git_theta.remotes.obtain import obtain
 from git_theta.smudge import content, rebuild
 
 EXAMPLES = """Examples:
@@ -78,6 +79,7 @@ def checkout(paths: tuple[str, ...], source: str | None, force: bool) -> None:
                 f"These files have changes that are not in git:{listed}",
                 remedy="Add them first, or overwrite them with --force",
             )
+        obtain(repository, [(e.path, e.oid) for e, there in pairs if there.state != "same"])
         stats = {}
         for entry, there in pairs:
             stat = there.stat

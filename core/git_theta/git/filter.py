@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from git_theta import __version__
 from git_theta.allocator import keep_freed_memory
 from git_theta.errors import GitError, MetadataError, MissingPluginError, ThetaError
+from git_theta.git.delayed import Delayed
 from git_theta.git.known import State, examine, find_known, same_description
 from git_theta.git.pktline import PacketReader, PacketWriter
 from git_theta.git.received import Received, pass_through, receive
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 USAGE = "usage: git-theta-filter (process | clean PATH | smudge PATH) [--skip]"
 _PIPE_BYTES = 2**20
+_CAPABILITIES = ("capability=clean", "capability=smudge", "capability=delay")
 
 
 def run() -> NoReturn:
@@ -73,64 +75,103 @@ def main(args: list[str] | None = None) -> int:
 
 def serve_one(repository: Repository, command: str, path: str, *, skip: bool) -> int:
     """Filter one file from stdin to stdout, for git without the process protocol."""
-    stream = iter(lambda: memoryview(os.read(0, _PIPE_BYTES)), memoryview(b""))
-    for data in _answer(repository, command, path, stream, skip=skip):
+    reader, writer = _own_pipes()
+    stream = iter(lambda: memoryview(os.read(reader, _PIPE_BYTES)), memoryview(b""))
+    delayed = Delayed(repository)
+    for data in _answer(repository, delayed, command, path, stream, skip=skip):
         view = memoryview(data)
         while view:
-            view = view[os.write(1, view) :]
+            view = view[os.write(writer, view) :]
     return 0
 
 
 def serve(repository: Repository, *, skip: bool) -> int:
     """Speak git's long-running filter protocol until git hangs up."""
     _widen_pipes()
-    reader, writer = PacketReader(0), PacketWriter(1)
+    stdin, stdout = _own_pipes()
+    reader, writer = PacketReader(stdin), PacketWriter(stdout)
     if reader.lines() != ["git-filter-client", "version=2"]:
         raise GitError("Expected git's filter protocol, version 2, on stdin")
     writer.lines("git-filter-server", "version=2")
     offered = reader.lines()
-    writer.lines(*(c for c in ("capability=clean", "capability=smudge") if c in offered))
+    writer.lines(*(capability for capability in _CAPABILITIES if capability in offered))
+    delayed = Delayed(repository)
     while True:
         try:
             request = dict(line.partition("=")[::2] for line in reader.lines())
         except EOFError:
             return 0
-        stream = reader.content()
-        command, path = request.get("command", ""), request.get("pathname", "")
-        started = False
         try:
-            for data in _answer(repository, command, path, stream, skip=skip):
-                if not started:
-                    writer.lines("status=success")
-                    started = True
-                writer.content(data)
-            if not started:
+            if request.get("command") == "list_available_blobs":
+                writer.lines(*(f"pathname={path}" for path in delayed.available()))
                 writer.lines("status=success")
-            writer.flush()
-            writer.flush()
+            else:
+                _serve_file(repository, delayed, request, reader, writer, skip=skip)
         except BrokenPipeError:
             return 141  # git went away; there is nobody to tell
-        except Exception as error:  # one bad file must not hang git: it waits for an answer
-            _report(error)
-            for _ in stream:
-                pass
-            if started:
-                writer.flush()
-            writer.lines("status=error")
         with contextlib.suppress(Exception):  # only the index, which the next process mends
             repository.flush()
 
 
+def _serve_file(
+    repository: Repository,
+    delayed: Delayed,
+    request: dict[str, str],
+    reader: PacketReader,
+    writer: PacketWriter,
+    *,
+    skip: bool,
+) -> None:
+    """Answer a request to clean or to smudge a file."""
+    command, path = request.get("command", ""), request.get("pathname", "")
+    later = request.get("blob", "") if request.get("can-delay") == "1" else ""
+    stream = reader.content()
+    started = False
+    try:
+        for data in _answer(repository, delayed, command, path, stream, skip=skip, later=later):
+            if not started:
+                writer.lines("status=success")
+                started = True
+            writer.content(data)
+        if not started:
+            writer.lines("status=success")
+        writer.flush()
+        writer.flush()
+    except _PutOff:
+        writer.lines("status=delayed")
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # one bad file must not hang git: it waits for an answer
+        _report(error)
+        for _ in stream:
+            pass
+        if started:
+            writer.flush()
+        writer.lines("status=error")
+
+
+class _PutOff(Exception):
+    """A file shall be asked for later."""
+
+
 def _answer(
-    repository: Repository, command: str, path: str, stream: Iterable[memoryview], *, skip: bool
+    repository: Repository,
+    delayed: Delayed,
+    command: str,
+    path: str,
+    stream: Iterable[memoryview],
+    *,
+    skip: bool,
+    later: str = "",
 ) -> Iterator[bytes | memoryview]:
+    """What a file becomes; ``later`` is the blob of one that may be put off."""
     if command == "clean":
         with receive(stream, path, repository.folder / "theta" / "tmp") as received:
             from git_theta.git.caller import only_reads
 
             yield clean_received(repository, path, received, only_reads=only_reads)
     elif command == "smudge":
-        yield from _smudge(repository, path, stream, skip=skip)
+        yield from _smudge(repository, delayed, path, stream, skip=skip, later=later)
     else:
         raise GitError(f"Expected the command clean or smudge from git, found {command!r}")
 
@@ -223,10 +264,16 @@ def _clean(
 
 
 def _smudge(
-    repository: Repository, path: str, stream: Iterable[memoryview], *, skip: bool
+    repository: Repository,
+    delayed: Delayed,
+    path: str,
+    stream: Iterable[memoryview],
+    *,
+    skip: bool,
+    later: str,
 ) -> Iterator[bytes | memoryview]:
     packets = iter(stream)
-    text = bytearray()
+    text = bytearray(delayed.text(path) or b"")
     for packet in packets:
         text += packet
         if len(text) >= HEAD_BYTES:
@@ -243,16 +290,27 @@ def _smudge(
     if has_conflict(lines):
         yield lines
         return
-    from git_theta.cli.progress import progress
-    from git_theta.plugins import installed
-    from git_theta.smudge import content, rebuild
-
     lines = lines.replace(b"\r\n", b"\n")
+    if later and delayed.put_off(path, later, lines):
+        raise _PutOff
+    from git_theta.cli.progress import progress
+    from git_theta.smudge import content
+
     metadata = parse(lines, path)
-    rebuilt = rebuild(metadata, path, store=repository.store, plugins=installed())
+    rebuilt = delayed.rebuild(metadata, path)
     with progress(f"Checking out {path}", metadata.nbytes) as advance:
         yield from content(rebuilt, advance)
     repository.proven.add(lines)
+
+
+def _own_pipes() -> tuple[int, int]:
+    """git's pipes under other numbers: a program that is started to fetch must not get at them."""
+    pipes = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return pipes
 
 
 def _widen_pipes() -> None:

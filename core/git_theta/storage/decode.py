@@ -161,7 +161,7 @@ class Reader:
             raise fault
         raise MissingPackError(
             f"No pack in the store {self._store.folder} holds the buffer {buffer}",
-            remedy="Copy the missing packs from another clone's store, then run git theta fsck",
+            remedy="Run git theta fetch --all, or copy packs from another clone's store",
         )
 
     def _open(self, buffer: BufferId, location: Location) -> Source:

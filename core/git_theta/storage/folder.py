@@ -37,7 +37,7 @@ class PackFolder(Store):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._temporary = folder / "tmp"
+        self.temporary = folder / "tmp"
 
     def path(self, pack: str) -> Path:
         """Where a pack lies, or would lie."""
@@ -91,8 +91,8 @@ class PackFolder(Store):
             When the folder cannot be written to.
         """
         try:
-            self._temporary.mkdir(parents=True, exist_ok=True)
-            fd, name = tempfile.mkstemp(prefix="pack-", dir=self._temporary)
+            self.temporary.mkdir(parents=True, exist_ok=True)
+            fd, name = tempfile.mkstemp(prefix="pack-", dir=self.temporary)
         except OSError as fault:
             raise StoreError(f"Cannot write to the store {self.folder}: {fault}") from fault
         os.close(fd)
