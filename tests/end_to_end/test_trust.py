@@ -261,8 +261,9 @@ def smudged(started, monkeypatch):
     def smudge(packets, **options):
         with Repository() as repository:
             options = {"skip": False} | options
+            request = {"command": "smudge", "pathname": "m.pt"}
             yield from git_filter._answer(
-                repository, Delayed(repository), "smudge", "m.pt", packets, **options
+                repository, Delayed(repository), request, packets, **options
             )
 
     return smudge

@@ -27,9 +27,8 @@ from git_theta.git.scratch import scratch_folder
 from git_theta.git.tracked import Entry, entries, quoted
 from git_theta.git.worktree import work_tree
 from git_theta.metadata import looks_like_metadata, parse
-from git_theta.plugins import installed
-from git_theta.remotes.obtain import obtain
-from git_theta.smudge import content, rebuild
+from git_theta.remotes.obtain import lacking, obtain, rebuild_fetched
+from git_theta.smudge import content
 
 EXAMPLES = """Examples:
 
@@ -79,7 +78,8 @@ def checkout(paths: tuple[str, ...], source: str | None, force: bool) -> None:
                 f"These files have changes that are not in git:{listed}",
                 remedy="Add them first, or overwrite them with --force",
             )
-        obtain(repository, [(e.path, e.oid) for e, there in pairs if there.state != "same"])
+        wanted = [entry for entry, there in pairs if there.state != "same"]
+        obtain(repository, lacking(repository, [(entry.path, entry.oid) for entry in wanted]))
         stats = {}
         for entry, there in pairs:
             stat = there.stat
@@ -193,7 +193,7 @@ def _write_by(
     """Write by way of a temporary file in ``scratch``, else beside the file."""
     text = repository.blob(entry.oid).replace(b"\r\n", b"\n")
     metadata = parse(text, entry.path)
-    rebuilt = rebuild(metadata, entry.path, store=repository.store, plugins=installed())
+    rebuilt = rebuild_fetched(repository, metadata, entry.path, entry.oid)
     temporary = None
     try:
         fd, temporary = tempfile.mkstemp(prefix=".git-theta-", dir=scratch or file.parent)

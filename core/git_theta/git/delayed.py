@@ -9,24 +9,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from git_theta.errors import MissingPackError, ThetaError
+from git_theta.errors import MissingPackError
 from git_theta.git.repository import Repository
 from git_theta.metadata import Metadata, parse
+from git_theta.remotes.needs import Need, hinted_packs, total
 
 if TYPE_CHECKING:
     from git_theta.smudge import Rebuilt
 
 
 class Delayed:
-    """The files that a filter process put off, and what it fetched, or failed to fetch."""
+    """The files that a filter process put off, and what it failed to fetch."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._waiting: dict[str, str] = {}
+        self._waiting: dict[str, Need] = {}
         self._ready: dict[str, str] = {}
-        self._packs: dict[str, int] = {}
         self._vain: set[str] = set()
-        self._fault: ThetaError | None = None
+        self._fault: MissingPackError | None = None
 
     def put_off(self, path: str, blob: str, text: bytes) -> bool:
         """Whether git shall ask for a file later, because packs must be fetched for it.
@@ -34,8 +34,8 @@ class Delayed:
         Parameters
         ----------
         path, blob
-            The file, and the id of its metadata: only that is remembered, so that memory does not
-            grow with the metadata of a checkout.
+            The file, and the id of its metadata: the text is read again later, so that memory
+            does not grow with the metadata of a checkout.
         text
             The metadata.
 
@@ -44,8 +44,6 @@ class Delayed:
         MetadataError
             When it is not valid.
         """
-        from git_theta.remotes.needs import hinted_packs
-
         if not blob or not self._repository.store.packs.missing(hinted_packs(text)):
             return False
         from git_theta.remotes.fetch import fetch_order
@@ -54,8 +52,7 @@ class Delayed:
         lacking = lacking_packs(self._repository, parse(text, path), path)
         if not lacking or not fetch_order():
             return False
-        self._waiting[path] = blob
-        self._packs |= lacking
+        self._waiting[path] = Need(path, blob, lacking)
         return True
 
     def available(self) -> list[str]:
@@ -63,20 +60,21 @@ class Delayed:
 
         Where that fails, each file says so when it is asked for.
         """
-        ready, packs = dict(self._waiting), dict(self._packs)
+        needs = list(self._waiting.values())
         self._waiting.clear()
-        self._packs.clear()
-        self._ready |= ready
-        if packs:
-            self._fetch(packs)
-        return list(ready)
+        self._ready |= {need.path: need.blob for need in needs}
+        if needs:
+            self._obtain(needs)
+        return [need.path for need in needs]
 
-    def text(self, path: str) -> bytes | None:
-        """The metadata of a file that is available now; None when it was not put off."""
-        blob = self._ready.pop(path, None)
-        return None if blob is None else self._repository.blob(blob).replace(b"\r\n", b"\n")
+    def blob(self, path: str) -> str:
+        """The id of the metadata of a file that is available now; nothing when it was not put off.
 
-    def rebuild(self, metadata: Metadata, path: str) -> Rebuilt:
+        git sends no content when it asks for such a file.
+        """
+        return self._ready.pop(path, "")
+
+    def rebuild(self, metadata: Metadata, path: str, blob: str) -> Rebuilt:
         """A file, with what was fetched for it; for a command that only reads nothing is fetched.
 
         Raises
@@ -84,40 +82,35 @@ class Delayed:
         MissingPackError
             When the local store and those of the git remotes lack something of it.
         """
+        from git_theta.git.caller import only_reads
         from git_theta.plugins import installed
+        from git_theta.remotes.obtain import lacking_packs
         from git_theta.smudge import rebuild
 
         store = self._repository.store
         try:
             return rebuild(metadata, path, store=store, plugins=installed())
         except MissingPackError:
-            if not self._obtain(metadata, path):
+            if only_reads():
                 raise
+            need = Need(path, blob, lacking_packs(self._repository, metadata, path))
+            vain = not self._vain.isdisjoint(need.packs)
+            if vain or not self._obtain([need]):
+                if self._fault is None:
+                    raise
+                fault = self._fault
+                short = f"{path}: its packs could not be fetched either"
+                self._fault = MissingPackError(short)
+                raise fault from None
         return rebuild(metadata, path, store=store, plugins=installed())
 
-    def _obtain(self, metadata: Metadata, path: str) -> bool:
-        """Whether packs arrived that a file lacks."""
-        from git_theta.git.caller import only_reads
-        from git_theta.remotes.fetch import fetch_order
-        from git_theta.remotes.obtain import lacking_packs
-
-        lacking = lacking_packs(self._repository, metadata, path)
-        if self._vain.isdisjoint(lacking):
-            if not lacking or only_reads() or not fetch_order():
-                return False
-            if self._fetch(lacking):
-                return True
-        assert self._fault
-        fault, self._fault = self._fault, MissingPackError("its packs could not be fetched either")
-        raise MissingPackError(f"{path}: {fault.args[0]}", remedy=fault.remedy) from fault
-
-    def _fetch(self, packs: dict[str, int]) -> bool:
-        from git_theta.remotes.fetch import fetch_packs
+    def _obtain(self, needs: list[Need]) -> bool:
+        """Whether packs arrived."""
+        from git_theta.remotes.obtain import obtain
 
         try:
-            fetch_packs(self._repository, packs)
-        except ThetaError as fault:
+            return bool(obtain(self._repository, needs))
+        except MissingPackError as fault:
             self._fault = fault
-            self._vain |= self._repository.store.packs.missing(packs)
+            self._vain |= self._repository.store.packs.missing(total(needs))
             return False
-        return True

@@ -10,7 +10,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from git_theta import __version__
@@ -77,8 +77,8 @@ def serve_one(repository: Repository, command: str, path: str, *, skip: bool) ->
     """Filter one file from stdin to stdout, for git without the process protocol."""
     reader, writer = _own_pipes()
     stream = iter(lambda: memoryview(os.read(reader, _PIPE_BYTES)), memoryview(b""))
-    delayed = Delayed(repository)
-    for data in _answer(repository, delayed, command, path, stream, skip=skip):
+    request = {"command": command, "pathname": path}
+    for data in _answer(repository, Delayed(repository), request, stream, skip=skip):
         view = memoryview(data)
         while view:
             view = view[os.write(writer, view) :]
@@ -123,12 +123,10 @@ def _serve_file(
     skip: bool,
 ) -> None:
     """Answer a request to clean or to smudge a file."""
-    command, path = request.get("command", ""), request.get("pathname", "")
-    later = request.get("blob", "") if request.get("can-delay") == "1" else ""
     stream = reader.content()
     started = False
     try:
-        for data in _answer(repository, delayed, command, path, stream, skip=skip, later=later):
+        for data in _answer(repository, delayed, request, stream, skip=skip):
             if not started:
                 writer.lines("status=success")
                 started = True
@@ -157,21 +155,19 @@ class _PutOff(Exception):
 def _answer(
     repository: Repository,
     delayed: Delayed,
-    command: str,
-    path: str,
+    request: Mapping[str, str],
     stream: Iterable[memoryview],
     *,
     skip: bool,
-    later: str = "",
 ) -> Iterator[bytes | memoryview]:
-    """What a file becomes; ``later`` is the blob of one that may be put off."""
+    command, path = request.get("command", ""), request.get("pathname", "")
     if command == "clean":
         with receive(stream, path, repository.folder / "theta" / "tmp") as received:
             from git_theta.git.caller import only_reads
 
             yield clean_received(repository, path, received, only_reads=only_reads)
     elif command == "smudge":
-        yield from _smudge(repository, delayed, path, stream, skip=skip, later=later)
+        yield from _smudge(repository, delayed, request, stream, skip=skip)
     else:
         raise GitError(f"Expected the command clean or smudge from git, found {command!r}")
 
@@ -266,14 +262,15 @@ def _clean(
 def _smudge(
     repository: Repository,
     delayed: Delayed,
-    path: str,
+    request: Mapping[str, str],
     stream: Iterable[memoryview],
     *,
     skip: bool,
-    later: str,
 ) -> Iterator[bytes | memoryview]:
-    packets = iter(stream)
-    text = bytearray(delayed.text(path) or b"")
+    packets, path = iter(stream), request.get("pathname", "")
+    ready = delayed.blob(path)
+    blob = ready or request.get("blob", "")
+    text = bytearray(repository.blob(ready) if ready else b"")
     for packet in packets:
         text += packet
         if len(text) >= HEAD_BYTES:
@@ -291,13 +288,13 @@ def _smudge(
         yield lines
         return
     lines = lines.replace(b"\r\n", b"\n")
-    if later and delayed.put_off(path, later, lines):
+    if request.get("can-delay") == "1" and delayed.put_off(path, blob, lines):
         raise _PutOff
     from git_theta.cli.progress import progress
     from git_theta.smudge import content
 
     metadata = parse(lines, path)
-    rebuilt = delayed.rebuild(metadata, path)
+    rebuilt = delayed.rebuild(metadata, path, blob)
     with progress(f"Checking out {path}", metadata.nbytes) as advance:
         yield from content(rebuilt, advance)
     repository.proven.add(lines)

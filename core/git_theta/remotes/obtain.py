@@ -6,33 +6,57 @@ another is not, and neither is one that holds other groups alone.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 
 from git_theta.contents import read_contents
-from git_theta.errors import PackError
+from git_theta.errors import GitError, MissingPackError, PackError
 from git_theta.git.repository import Repository
+from git_theta.git.tracked import quoted
 from git_theta.metadata import Metadata, parse
 from git_theta.places import find_places
 from git_theta.plugins import installed
-from git_theta.remotes.fetch import fetch_order, fetch_packs
-from git_theta.remotes.needs import hinted_packs
+from git_theta.remotes.fetch import NAMED, fetch_order, fetch_packs
+from git_theta.remotes.needs import Need, hinted_packs, total
+from git_theta.smudge import Rebuilt, rebuild
+
+
+def rebuild_fetched(repository: Repository, metadata: Metadata, path: str, blob: str) -> Rebuilt:
+    """Find everything that a file consists of, and fetch it where the local store lacks it.
+
+    Raises
+    ------
+    MissingPackError
+        When no store has it; the message names packs, the stores that were asked, and what to do.
+    MetadataError
+        When the metadata contradicts itself.
+    PackError
+        When a pack is corrupt.
+    """
+    try:
+        return rebuild(metadata, path, store=repository.store, plugins=installed())
+    except MissingPackError:
+        need = Need(path, blob, lacking_packs(repository, metadata, path))
+        if not obtain(repository, [need]):
+            raise
+    return rebuild(metadata, path, store=repository.store, plugins=installed())
 
 
 def obtain(
-    repository: Repository,
-    versions: Iterable[tuple[str, str]],
-    remotes: Sequence[str] | None = None,
+    repository: Repository, needs: Sequence[Need], remotes: Sequence[str] | None = None
 ) -> dict[str, int]:
-    """Fetch what the local store lacks of versions of files; the packs that arrived.
+    """Fetch packs that the local store lacks; those that arrived, and their bytes.
 
+    Where nobody has them any more, the remotes are asked for the packs that took their place.
     Nothing happens where there is no git remote: whoever reads a file says what it lacks.
 
     Parameters
     ----------
     repository
         Whose local store they go to.
-    versions
-        Path and id of the metadata of each.
+    needs
+        What versions of files lack, as :func:`lacking` tells. One that names no pack is of
+        metadata that cannot be rebuilt, though it names no pack that is not here.
     remotes
         The git remotes whose stores are asked; None: all, see ``fetch_order``.
 
@@ -40,17 +64,75 @@ def obtain(
     ------
     MissingPackError
         When no store has some of it; what arrived stays.
+    """
+    order = fetch_order() if remotes is None else list(remotes)
+    if not needs or not order:
+        return {}
+    store = repository.store
+    lost: MissingPackError | None = None
+    arrived: dict[str, int] = {}
+    try:
+        arrived |= fetch_packs(repository, total(needs), order)
+    except MissingPackError as fault:
+        lost = fault
+    stale = [need for need in needs if not need.packs or store.packs.missing(need.packs)]
+    if stale:
+        fresh = published(repository, stale, order)
+        with contextlib.suppress(MissingPackError):
+            arrived |= fetch_packs(repository, total(fresh.values()), order)
+        stale = [
+            need
+            for need in stale
+            if need.blob not in fresh or store.packs.missing(fresh[need.blob].packs)
+        ]
+    if stale and lost:
+        paths = list(dict.fromkeys(quoted(need.path) for need in stale if need.packs))
+        more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+        message = f"{', '.join(paths[:NAMED])}{more}: {lost.args[0]}"
+        raise MissingPackError(message, remedy=lost.remedy) from lost
+    return arrived
+
+
+def published(
+    repository: Repository, needs: Sequence[Need], remotes: Sequence[str]
+) -> dict[str, Need]:
+    """The packs that hold now what metadata needs, by its blob id, as remotes have been told.
+
+    A remote that does not answer knows nothing.
+    """
+    from git_theta.remotes.ref import PacksRef
+
+    found: dict[str, Need] = {}
+    for remote in remotes:
+        left = [need.blob for need in needs if need.blob and need.blob not in found]
+        with contextlib.suppress(GitError):
+            found |= PacksRef(repository, remote).hints(left)
+    return found
+
+
+def lacking(repository: Repository, versions: Iterable[tuple[str, str]]) -> list[Need]:
+    """What versions of files lack: those that lack something.
+
+    Parameters
+    ----------
+    repository
+        Whose local store is looked at.
+    versions
+        Path and id of the metadata of each.
+
+    Raises
+    ------
     MetadataError
         When metadata is not valid.
     """
-    order = fetch_order() if remotes is None else remotes
-    lacking: dict[str, int] = {}
-    for path, oid in versions:
-        text = repository.blob(oid)
+    found = []
+    for path, blob in versions:
+        text = repository.blob(blob)
         if repository.store.packs.missing(hinted_packs(text)):
             metadata = parse(text.replace(b"\r\n", b"\n"), path)
-            lacking |= lacking_packs(repository, metadata, path)
-    return fetch_packs(repository, lacking, order) if lacking and order else {}
+            need = Need(path, blob, lacking_packs(repository, metadata, path))
+            found += [need] if need.packs else []
+    return found
 
 
 def lacking_packs(repository: Repository, metadata: Metadata, path: str) -> dict[str, int]:
