@@ -25,6 +25,8 @@ COMMANDS: dict[str, str] = {
     "untrack": "git_theta.cli.untrack:untrack",
     "add": "git_theta.cli.add:add",
     "checkout": "git_theta.cli.checkout:checkout",
+    "fetch": "git_theta.cli.fetch:fetch",
+    "pull": "git_theta.cli.pull:pull",
     "push": "git_theta.cli.push:push",
     "pre-push": "git_theta.cli.push:pre_push",
     "remote": "git_theta.cli.remote:remote",
