@@ -37,6 +37,10 @@ EXAMPLES = """Examples:
   git theta checkout                        then write them all
   git theta checkout model.pt               or only one
   git theta checkout --source v1 model.pt   an earlier version, into the work tree only
+
+\b
+Write some parameter groups of a file, and fetch only what they need:
+  git theta checkout --param 'encoder.*' model.pt -o encoder.safetensors
 """
 
 TERMINATED = 143
@@ -56,11 +60,37 @@ class Found(NamedTuple):
 @click.argument("paths", metavar="[PATH...]", nargs=-1, type=click.Path())
 @click.option("--source", metavar="REV", help="Take versions from a commit, not from the index.")
 @click.option("--force", is_flag=True, help="Overwrite files with changes that are not in git.")
-def checkout(paths: tuple[str, ...], source: str | None, force: bool) -> None:
+@click.option(
+    "--param",
+    "patterns",
+    metavar="PATTERN",
+    multiple=True,
+    help="Only the parameter groups whose names match, of one file; may be repeated.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The safetensors file that --param writes.",
+)
+def checkout(
+    paths: tuple[str, ...],
+    source: str | None,
+    force: bool,
+    patterns: tuple[str, ...],
+    output: Path | None,
+) -> None:
     """Write tracked files into the work tree, all below the current folder if none is named.
 
     git holds a file in memory while it checks it out; this command does not, whatever its size.
+    With --param nothing of the work tree changes: groups of one file are written to another one.
     """
+    if bool(patterns) != bool(output) or (patterns and len(paths) != 1):
+        raise click.UsageError("--param PATTERN, one PATH and -o FILE go together")
+    if output:
+        _write_part(source, paths, patterns, output, force=force)
+        return
     keep_freed_memory()
     tree = work_tree()
     with _terminable(), Repository() as repository:
@@ -89,6 +119,30 @@ def checkout(paths: tuple[str, ...], source: str | None, force: bool) -> None:
             if stat and entry.path in index and index[entry.path].oid == entry.oid:
                 stats[entry.path] = stat
     settle(tree.top, stats)
+
+
+def _write_part(
+    source: str | None,
+    paths: Sequence[str],
+    patterns: Sequence[str],
+    output: Path,
+    *,
+    force: bool,
+) -> None:
+    from git_theta.cli.part import write_part
+
+    with _terminable(), Repository() as repository:
+        found = list(entries(repository, source, paths))
+        if len(found) != 1:
+            where = source or "the index"
+            raise GitError(
+                f"Expected one file that git-theta stores, found {len(found)} in {where} at "
+                f"{paths[0]}",
+                remedy="git theta ls-files [REV] lists what there is",
+            )
+        count, nbytes = write_part(repository, found[0], patterns, output, force=force)
+    noun = "parameter group" if count == 1 else "parameter groups"
+    click.echo(f"{human_size(nbytes):>9}  {quoted(str(output))} ({count} {noun})", err=True)
 
 
 @contextlib.contextmanager
