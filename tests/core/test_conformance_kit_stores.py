@@ -70,33 +70,33 @@ class PutsOnce(PackFolder):
 
 
 class ReadsWholePacks(PackFolder):
-    def get(self, packs: Files, advance: Advance = unwatched) -> None:
+    def get(self, packs: Files, sizes: Any, advance: Advance = unwatched) -> None:
         for pack, file in packs.items():
             file.write_bytes(self.path(pack).read_bytes())
 
 
 class RaisesKeyErrors(PackFolder):
-    def get(self, packs: Files, advance: Advance = unwatched) -> None:
+    def get(self, packs: Files, sizes: Any, advance: Advance = unwatched) -> None:
         if missing := self.missing(packs):
             raise KeyError(min(missing))
-        super().get(packs, advance)
+        super().get(packs, sizes, advance)
 
 
 class LeavesAFile(PackFolder):
-    def get(self, packs: Files, advance: Advance = unwatched) -> None:
+    def get(self, packs: Files, sizes: Any, advance: Advance = unwatched) -> None:
         unfinished = [file.with_name("unfinished") for file in packs.values()]
         for file in unfinished:
             file.touch()
-        super().get(packs, advance)
+        super().get(packs, sizes, advance)
         for file in unfinished:
             file.unlink(missing_ok=True)
 
 
 class ReservesFiles(PackFolder):
-    def get(self, packs: Files, advance: Advance = unwatched) -> None:
+    def get(self, packs: Files, sizes: Any, advance: Advance = unwatched) -> None:
         for file in packs.values():
             file.touch()
-        super().get(packs, advance)
+        super().get(packs, sizes, advance)
 
 
 class PutsTheFirst(PackFolder):
@@ -114,7 +114,7 @@ class Unverified(PackFolder):
         for pack, file in packs.items():
             self.path(pack).write_bytes(file.read_bytes())
 
-    def get(self, packs: Files, advance: Advance = unwatched) -> None:
+    def get(self, packs: Files, sizes: Any, advance: Advance = unwatched) -> None:
         super().missing(packs)
         for pack, file in packs.items():
             file.write_bytes(self.path(pack).read_bytes())

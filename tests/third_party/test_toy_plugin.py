@@ -161,11 +161,11 @@ import hashlib, pathlib
 store = p.store_type("toy").open(f"toy://{pathlib.Path.cwd()}/packs.db")
 file, name = pathlib.Path("file"), hashlib.sha256(b"pack").hexdigest()
 file.write_bytes(b"pack")
-before = store.missing([name])
+before = store.missing({name: 4})
 store.put({name: file})
-store.get({name: pathlib.Path("got")})
+store.get({name: pathlib.Path("got")}, {})
 found = pathlib.Path("got").read_text()
-print(json.dumps([before == {name}, list(store.missing([name])), found]))
+print(json.dumps([before == {name}, list(store.missing({name: 4})), found]))
 """
     assert ask(installed, tmp_path, code) == [True, [], "pack"]
 

@@ -65,7 +65,9 @@ class PackFolder(Store):
                 temporary.unlink(missing_ok=True)
             advance(nbytes)
 
-    def get(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
+    def get(
+        self, packs: Mapping[str, Path], sizes: Mapping[str, int], advance: Advance = unwatched
+    ) -> None:
         """Copy packs out of the folder, one after another."""
         sources = {pack: self.path(pack) for pack in packs}
         for pack, source in sources.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 Advance = Callable[[int], None]
@@ -18,12 +18,19 @@ class Store(ABC):
     """A place that keeps packs under their names, the SHA-256 of their bytes.
 
     A name is 64 lower-case hex digits; all methods raise StoreError for any other, before a path
-    or a URL is made of it. A store may transfer several packs at a time by itself.
+    or a URL is made of it. Sizes go along with names because some servers find nothing without
+    them; a store that does not need them need not look at them. A store may transfer several packs
+    at a time by itself.
     """
 
     @abstractmethod
-    def missing(self, packs: Iterable[str]) -> set[str]:
+    def missing(self, packs: Mapping[str, int]) -> set[str]:
         """Those of ``packs`` that the store does not have; asks the store, downloads nothing.
+
+        Parameters
+        ----------
+        packs
+            Sizes in bytes by the names of packs, as metadata has them.
 
         Raises
         ------
@@ -56,7 +63,9 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def get(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
+    def get(
+        self, packs: Mapping[str, Path], sizes: Mapping[str, int], advance: Advance = unwatched
+    ) -> None:
         """Write packs to files, which do not exist yet; all of them, or an error follows.
 
         A file that exists afterwards is the whole pack, verified: those that arrived before an
@@ -66,6 +75,8 @@ class Store(ABC):
         ----------
         packs
             Files by the names of packs; different ones, in folders that exist.
+        sizes
+            Sizes in bytes by the names of at least those packs.
         advance
             Is told the bytes that arrived: in the end the sizes of the packs.
 

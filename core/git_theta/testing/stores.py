@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -82,14 +82,15 @@ class StoreConformance:
     def test_packs_come_back_exactly(self, tmp_path: Path) -> None:
         """What was put is there, for whoever opens the store later, byte for byte."""
         store = self._open(tmp_path)
-        packs = [_pack(tmp_path, data) for data in (b"", b"\0", b"one", bytes(range(256)) * 9999)]
-        assert store.missing(iter(packs)) == set(packs), "Expected an empty store"
-        assert store.missing([]) == set()
+        packs = [_pack(tmp_path, data) for data in (b"\0", b"one", bytes(range(256)) * 9999)]
+        sizes = _sizes(tmp_path, packs)
+        assert store.missing(sizes) == set(packs), "Expected an empty store"
+        assert store.missing({}) == set()
         for number, pack in enumerate(packs):
             store.put({pack: tmp_path / pack})
-            assert store.missing(iter(packs)) == set(packs[number + 1 :])
+            assert store.missing(sizes) == set(packs[number + 1 :])
         for opened in (store, self._open(tmp_path)):
-            assert opened.missing(packs * 2) == set(), "Expected all packs to be there"
+            assert opened.missing(sizes) == set(), "Expected all packs to be there"
             for pack in packs:
                 assert _get(opened, tmp_path, pack) == (tmp_path / pack).read_bytes()
 
@@ -106,12 +107,13 @@ class StoreConformance:
         store = self._open(tmp_path)
         packs = [_pack(tmp_path, b"pack %d" % number) for number in range(MANY)]
         store.put({})
-        store.get({})
+        store.get({}, {})
         store.put({pack: tmp_path / pack for pack in packs[::3]})
         store.put({pack: tmp_path / pack for pack in packs})
-        assert store.missing(packs) == set(), "Expected all packs to be there"
+        sizes = _sizes(tmp_path, packs)
+        assert store.missing(sizes) == set(), "Expected all packs to be there"
         target = _folder(tmp_path)
-        store.get({pack: target / f"{number}" for number, pack in enumerate(packs)})
+        store.get({pack: target / f"{number}" for number, pack in enumerate(packs)}, sizes)
         found = {file.name: file.read_bytes() for file in target.iterdir()}
         assert found == {f"{number}": b"pack %d" % number for number in range(MANY)}
 
@@ -130,7 +132,7 @@ class StoreConformance:
             store.put(part, advance)
             assert told[0] == expected, f"Expected to be told of {expected} bytes, found {told[0]}"
         told[0] = 0
-        store.get({pack: target / pack for pack in packs}, advance)
+        store.get({pack: target / pack for pack in packs}, _sizes(tmp_path, packs), advance)
         assert told[0] == 1006, f"Expected to be told of 1006 bytes, found {told[0]}"
 
     def test_memory_is_bounded(self, tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ class StoreConformance:
         store, pack = self._open(tmp_path), _pack(tmp_path, bytes(PACK_BYTES))
         with at_most(self.memory_bound, "a pack of 64 MiB"):
             store.put({pack: tmp_path / pack})
-            store.get({pack: tmp_path / "got"})
+            store.get({pack: tmp_path / "got"}, {pack: PACK_BYTES})
         assert (tmp_path / "got").stat().st_size == PACK_BYTES
 
     def test_threads_put_and_get_at_once(self, tmp_path: Path) -> None:
@@ -148,11 +150,13 @@ class StoreConformance:
         work = [(store, pack) for pack in packs for store in stores * 2]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda job: job[0].put({job[1]: tmp_path / job[1]}), work))
-            assert stores[0].missing(packs) == set(), "Expected all packs to be there"
+            assert stores[0].missing(_sizes(tmp_path, packs)) == set(), (
+                "Expected all packs to be there"
+            )
             jobs = [(store, tmp_path / f"{n}", pack) for n, (store, pack) in enumerate(work)]
             for _, folder, _ in jobs:
                 folder.mkdir()
-            found = list(pool.map(lambda job: _get(*job), jobs))
+            found = list(pool.map(lambda job: _get(job[0], job[1], job[2], tmp_path), jobs))
         assert found == [(tmp_path / pack).read_bytes() for _, pack in work]
 
     # ---- what goes wrong -------------------------------------------------------------------------
@@ -160,7 +164,7 @@ class StoreConformance:
     def test_unknown_pack_is_missing_and_leaves_no_file(self, tmp_path: Path) -> None:
         """A pack that nobody put is a MissingPackError."""
         store, pack = self._open(tmp_path), _pack(tmp_path, b"never put")
-        assert store.missing([pack]) == {pack}
+        assert store.missing(_sizes(tmp_path, [pack])) == {pack}
         self._get_fails(store, tmp_path, pack, MissingPackError)
 
     def test_one_bad_pack_among_many_is_an_error(self, tmp_path: Path) -> None:
@@ -169,11 +173,14 @@ class StoreConformance:
         bad = packs[3]
         files = {pack: tmp_path / pack for pack in packs}
         _fails(partial(store.put, {**files, bad: tmp_path / "no-such-file"}))
-        assert bad in store.missing(packs), "Expected a pack whose file is missing to be missing"
+        sizes = _sizes(tmp_path, packs)
+        assert bad in store.missing(sizes), "Expected a pack whose file is missing to be missing"
         store.put({pack: file for pack, file in files.items() if pack != bad})
         target = _folder(tmp_path)
         arriving = {pack: target / pack for pack in packs}
-        expect(partial(store.get, arriving), MissingPackError, f"get of 8 packs without {bad}")
+        expect(
+            partial(store.get, arriving, sizes), MissingPackError, f"get of 8 packs without {bad}"
+        )
         for file in target.iterdir():
             assert file.read_bytes() == files[file.name].read_bytes(), f"Half of {file.name}"
 
@@ -191,7 +198,7 @@ class StoreConformance:
         try:
             store.put({pack: tmp_path / other})
         except (PackError, StoreError):
-            assert store.missing([pack]) == {pack}
+            assert store.missing(_sizes(tmp_path, [pack])) == {pack}
         else:
             self._get_fails(store, tmp_path, pack, PackError)
 
@@ -199,7 +206,7 @@ class StoreConformance:
         """A put whose file cannot be read fails, the pack stays missing, and can be put later."""
         store, pack = self._open(tmp_path), _pack(tmp_path, b"whole")
         _fails(partial(store.put, {pack: tmp_path / "no-such-file"}))
-        assert store.missing([pack]) == {pack}
+        assert store.missing(_sizes(tmp_path, [pack])) == {pack}
         store.put({pack: tmp_path / pack})
         assert _get(store, tmp_path, pack) == b"whole"
 
@@ -213,8 +220,10 @@ class StoreConformance:
         for name in INVALID:
             calls: dict[str, Callable[[], object]] = {
                 "put": partial(store.put, {pack: tmp_path / pack, name: tmp_path / pack}),
-                "get": partial(store.get, {pack: tmp_path / "got", name: tmp_path / "too"}),
-                "missing": partial(store.missing, [pack, name]),
+                "get": partial(
+                    store.get, {pack: tmp_path / "got", name: tmp_path / "too"}, {pack: 4, name: 4}
+                ),
+                "missing": partial(store.missing, {pack: 4, name: 4}),
             }
             for verb, call in calls.items():
                 expect(call, StoreError, f"{verb} of a pack named {name!r}")
@@ -232,7 +241,8 @@ class StoreConformance:
 
     def _get_fails(self, store: Store, folder: Path, pack: str, error: type[ThetaError]) -> None:
         target = _folder(folder)
-        expect(partial(store.get, {pack: target / "got"}), error, f"get of {pack}")
+        sizes = _sizes(folder, [pack])
+        expect(partial(store.get, {pack: target / "got"}, sizes), error, f"get of {pack}")
         left = [path.name for path in target.iterdir()]
         assert not left, f"Expected no file after a failed get, found {left}"
 
@@ -243,9 +253,13 @@ def _pack(folder: Path, data: bytes) -> str:
     return name
 
 
-def _get(store: Store, folder: Path, pack: str) -> bytes:
+def _sizes(folder: Path, packs: Iterable[str]) -> dict[str, int]:
+    return {pack: (folder / pack).stat().st_size for pack in packs}
+
+
+def _get(store: Store, folder: Path, pack: str, packs: Path | None = None) -> bytes:
     file = folder / "got"
-    store.get({pack: file})
+    store.get({pack: file}, _sizes(packs or folder, [pack]))
     data = file.read_bytes()
     file.unlink()
     return data

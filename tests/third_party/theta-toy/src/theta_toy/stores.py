@@ -53,7 +53,9 @@ class Database(Store):
                 _insert(db, pack, packs[pack])
                 advance(packs[pack].stat().st_size)
 
-    def get(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
+    def get(
+        self, packs: Mapping[str, Path], sizes: Mapping[str, int], advance: Advance = unwatched
+    ) -> None:
         """Write the rows of packs to files."""
         if lacking := self.missing(packs):
             raise MissingPackError(f"The store {self._file} has no pack {min(lacking)}")
