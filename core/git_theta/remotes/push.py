@@ -199,7 +199,7 @@ def _send(repository: Repository, store: Store, plan: Plan) -> None:
     files = {pack: repository.store.packs.path(pack) for pack in plan.send}
     with progress(f"Sending weights to {plan.chosen.url}", plan.nbytes) as advance:
         store.put(files, advance)
-    lacking = store.missing(files)
+    lacking = store.missing(plan.send)
     if lacking:
         raise StoreError(
             f"The store {plan.chosen.url} took {len(files)} packs and lacks {len(lacking)} of them "

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from git_theta.hookspecs import hookimpl
 from git_theta.storage.folder import FolderStoreType
 from git_theta.storage.interface import StoreType
+from git_theta.storage.lfs import LfsStoreType
 
 
 @hookimpl
 def theta_stores() -> Iterable[StoreType]:
-    """A folder of packs."""
-    return (FolderStoreType(),)
+    """A folder of packs, and the Git LFS server of a git remote."""
+    return (FolderStoreType(), LfsStoreType())

@@ -106,7 +106,7 @@ class PackFolder(Store):
         A pack that lies there already is kept, unless it is damaged: then this one mends it.
         """
         target = self.path(pack)
-        if target.is_file() and _sha256(target) == pack:
+        if target.is_file() and sha256(target) == pack:
             file.unlink(missing_ok=True)
             return target
         _flush(file)  # what git refers to must survive a power cut
@@ -136,7 +136,7 @@ def _copy(source: Path, target: Path, pack: str) -> int:
     """Copy a pack, check that its name is the SHA-256 of what was copied; its bytes."""
     try:
         shutil.copyfile(source, target)
-        found, nbytes = _sha256(target), target.stat().st_size
+        found, nbytes = sha256(target), target.stat().st_size
     except OSError as fault:
         raise StoreError(f"Cannot copy pack {pack} to {target}: {fault}") from fault
     if found != pack:
@@ -147,7 +147,8 @@ def _copy(source: Path, target: Path, pack: str) -> int:
     return nbytes
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's bytes, which is the name of a pack."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

@@ -1,0 +1,173 @@
+"""Starts git-lfs and reads what it says: which objects are there, and what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from git_theta.errors import StoreError
+from git_theta.storage.interface import Advance
+
+_POLL = 0.1
+"""Seconds between looks at the file in which git-lfs tells its progress."""
+
+_REFUSED = re.compile(r"/incomplete/([0-9a-f]{64})")
+_LACKING = re.compile(
+    r"\[([0-9a-f]{64})\] .*(?:\[(?:404|410|422)\]|not exist|not found)"
+    r"|remote missing object ([0-9a-f]{64})"
+)
+_TRANSFER = re.compile(r'error transferring "([0-9a-f]{64})"')
+_OTHER_BYTES = re.compile(r"expected OID ([0-9a-f]{64}), got", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"^batch response: .*(?:\b404\b|\b410\b|\b422\b|not found|cannot find)", re.I | re.M
+)
+_NOISE = re.compile(r"^(fetch: |Uploading LFS|Downloading LFS|\d\d:\d\d:\d\d\.\d+ trace)|: \d+% \(")
+
+_REMEDIES = (
+    (r"is not a git command", "Install Git LFS (https://git-lfs.com; Debian: apt install git-lfs)"),
+    (
+        r"credentials|authenticat|authoriz|\b401\b|\b403\b|permission denied|could not read",
+        "Log in with an account that may use it: git-lfs takes git's own credentials",
+    ),
+    (
+        r"dial tcp|connection refused|no such host|could not resolve|timed? ?out|unreachable",
+        "Check the network and the remote's URL (git remote -v, git lfs env), then try again",
+    ),
+    (r"no space left|disk quota", "Free some space, then try again: what arrived is kept"),
+)
+
+
+class Answer(NamedTuple):
+    """What came of a command of git-lfs."""
+
+    code: int
+    """Its exit code."""
+    said: str
+    """What it wrote, in English."""
+
+    @property
+    def refused(self) -> set[str]:
+        """Objects that the server would have sent, had we let it."""
+        return set(_REFUSED.findall(self.said))
+
+    @property
+    def lacking(self) -> set[str]:
+        """Objects that the server does not have, or has with another size."""
+        return {found[1] or found[2] for found in _LACKING.finditer(self.said)}
+
+    @property
+    def failed(self) -> set[str]:
+        """Objects that a transfer agent did not send."""
+        return set(_TRANSFER.findall(self.said))
+
+    @property
+    def other_bytes(self) -> set[str]:
+        """Objects in place of which the server sent something else."""
+        return {oid.lower() for oid in _OTHER_BYTES.findall(self.said)}
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether the server had none of a batch: some say so for the request as a whole."""
+        return bool(_NOTHING.search(self.said))
+
+    def error(self, what: str) -> StoreError:
+        """An error with the words of git-lfs and what to do about it."""
+        lines = [line.rstrip() for line in self.said.splitlines() if not _NOISE.search(line)]
+        said = "\n".join(dict.fromkeys(filter(None, lines[-20:]))) or f"exit code {self.code}"
+        for pattern, remedy in _REMEDIES:
+            if re.search(pattern, self.said, re.IGNORECASE):
+                return StoreError(f"{what}: {said}", remedy=remedy)
+        return StoreError(f"{what}: {said}", remedy="Try again; git lfs env shows the server")
+
+
+class Progress:
+    """Tells a caller the bytes that git-lfs says it has transferred."""
+
+    _LINE = re.compile(r"\w+ \d+/\d+ (\d+)/-?\d+ .*?([0-9a-f]{64})$")
+
+    def __init__(self, file: Path, sizes: Mapping[str, int], advance: Advance) -> None:
+        self.file = file
+        self._sizes, self._advance = sizes, advance
+        self._told = dict.fromkeys(sizes, 0)
+        self._read = 0
+
+    def poll(self) -> None:
+        """Tell what is new."""
+        with contextlib.suppress(FileNotFoundError), self.file.open("rb") as file:
+            file.seek(self._read)
+            lines = file.read().rpartition(b"\n")[0]
+            self._read += len(lines)
+            for line in lines.decode(errors="replace").splitlines():
+                found = self._LINE.match(line)
+                if found and found[2] in self._sizes:
+                    self._tell(found[2], int(found[1]))
+
+    def settle(self, packs: Iterable[str]) -> None:
+        """Tell what is left of packs that were transferred as a whole."""
+        for pack in packs:
+            self._tell(pack, self._sizes[pack])
+
+    def _tell(self, pack: str, done: int) -> None:
+        new = min(done, self._sizes[pack]) - self._told[pack]
+        if new > 0:
+            self._told[pack] += new
+            self._advance(new)
+
+
+def git_lfs(
+    *args: str,
+    config: Mapping[str, str],
+    env: Mapping[str, str],
+    input: bytes = b"",
+    progress: Progress | None = None,
+) -> Answer:
+    """Run ``git lfs ARGS...`` in the repository that git finds here; it may ask for a password.
+
+    Raises
+    ------
+    StoreError
+        When git cannot be started.
+    """
+    command = ["git"]
+    for name, value in config.items():
+        command += ["-c", f"{name}={value}"]
+    variables = {**os.environ, **env, "LC_ALL": "C", "LANGUAGE": ""}
+    if progress:
+        variables["GIT_LFS_PROGRESS"] = str(progress.file)
+    try:
+        process = subprocess.Popen(
+            [*command, "lfs", *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=variables,
+        )
+    except OSError as fault:
+        raise StoreError(f"git cannot be started: {fault}") from fault
+    with process:
+        try:
+            said = _communicate(process, input, progress)
+        except BaseException:
+            process.kill()
+            raise
+    return Answer(process.returncode, said.decode(errors="replace"))
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], input: bytes, progress: Progress | None
+) -> bytes:
+    while True:
+        try:
+            said = process.communicate(input, _POLL if progress else None)[0]
+        except subprocess.TimeoutExpired:
+            assert progress
+            progress.poll()
+            continue
+        if progress:
+            progress.poll()
+        return said

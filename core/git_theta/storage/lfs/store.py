@@ -1,0 +1,195 @@
+"""The packs of a Git LFS server: asks, sends and fetches, one command of git-lfs for all packs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from git_theta.errors import MissingPackError, PackError, StoreError
+from git_theta.storage.folder import check_pack_name, sha256
+from git_theta.storage.interface import Advance, Store, unwatched
+from git_theta.storage.lfs.command import Answer, Progress, git_lfs
+from git_theta.storage.lfs.endpoint import Endpoint
+from git_theta.storage.lfs.scratch import Scratch, scratch
+
+Value = TypeVar("Value")
+
+_CONFIG = {
+    "lfs.fetchrecentalways": "false",
+    "lfs.skipdownloaderrors": "false",
+    "lfs.allowincompletepush": "false",
+}
+"""Settings with which git-lfs would do more than it was asked for, or hide what failed."""
+
+
+class LfsStore(Store):
+    """Packs as objects of a Git LFS server.
+
+    Servers check nothing: what is sent is checked before, what is fetched afterwards, and after
+    sending the server is asked what it has.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._temporary = endpoint.folder / "theta" / "tmp"
+
+    def missing(self, packs: Mapping[str, int]) -> set[str]:
+        """Those of ``packs`` that the server does not have: one request for a hundred."""
+        there, _ = self._ask(_checked(packs))
+        return packs.keys() - there
+
+    def put(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
+        """Send what is missing, eight packs at a time; then ask whether it is there."""
+        sizes = {pack: _nbytes(packs[pack], pack) for pack in _checked(packs)}
+        sizes = {pack: sizes[pack] for pack in sorted(self.missing(sizes))}
+        if not sizes:
+            return
+        for pack in sizes:
+            if (found := sha256(packs[pack])) != pack:
+                raise PackError(f"Expected pack {pack} at {packs[pack]}, found SHA-256 {found}")
+        with scratch(self._temporary) as folder:
+            for pack in sizes:
+                folder.place(pack, packs[pack])
+            progress = Progress(folder.folder / "progress", sizes, advance)
+            oids = "".join(f"{pack}\n" for pack in sizes).encode()
+            args = ("push", "--object-id", "--stdin", self.endpoint.remote)
+            answer = self._run(folder, *args, input=oids, progress=progress)
+        if answer.code:
+            raise answer.error(f"Cannot send {_count(sizes)} to the {self._name}")
+        _, lacking = self._ask(sizes)
+        if lacking:
+            raise StoreError(
+                f"The {self._name} took {_count(sizes)} and has not got {_count(lacking)}",
+                remedy="Ask who runs the server; git lfs env shows which one it is",
+            )
+        progress.settle(sizes)
+
+    def get(
+        self, packs: Mapping[str, Path], sizes: Mapping[str, int], advance: Advance = unwatched
+    ) -> None:
+        """Fetch packs, eight at a time; halves of packs are kept, and gone on with next time."""
+        wanted = _checked({pack: _size(sizes, pack) for pack in packs})
+        if not wanted:
+            return
+        with scratch(next(iter(packs.values())).parent) as folder:
+            folder.keep_unfinished(self._temporary / "lfs-incomplete")
+            progress = Progress(folder.folder / "progress", wanted, advance)
+            answer = self._fetch(folder, wanted, progress=progress)
+            arrived = [pack for pack in wanted if folder.object(pack).is_file()]
+            bad = answer.other_bytes & wanted.keys()
+            for pack in arrived:
+                if sha256(folder.object(pack)) != pack:
+                    bad.add(pack)
+                    continue
+                _move(folder.object(pack), packs[pack])
+                progress.settle([pack])
+        left = wanted.keys() - set(arrived) - bad
+        if left:
+            raise self._not_fetched(answer, left)
+        if bad:
+            raise PackError(
+                f"Expected {_count(bad)} from the {self._name}, found other bytes",
+                remedy="Send the pack again from a clone that has it: git theta push",
+            )
+
+    @property
+    def _name(self) -> str:
+        return f"LFS server of {self.endpoint.remote} ({self.endpoint.url})"
+
+    def _ask(self, sizes: Mapping[str, int]) -> tuple[set[str], set[str]]:
+        """Packs that are there, and packs that are not; nobody knows about the rest.
+
+        git-lfs has no command that asks. One that fetches asks first, and fails for all that the
+        server would send where it finds no place to write to. An agent that stands alone cannot
+        be asked anything: it must fetch.
+        """
+        if not sizes:
+            return set(), set()
+        with scratch(self._temporary) as folder:
+            if not self.endpoint.has_agent:
+                folder.refuse_downloads()
+            basic = {} if self.endpoint.has_agent else {"lfs.basictransfersonly": "true"}
+            answer = self._fetch(folder, sizes, basic)
+            arrived = {pack for pack in sizes if folder.object(pack).is_file()}
+        there = answer.refused & sizes.keys()
+        if self.endpoint.has_agent:
+            there, arrived = arrived, set()
+        lacking = answer.lacking & sizes.keys() - there
+        if self.endpoint.has_agent:
+            lacking |= answer.failed & sizes.keys() - there
+        left = sizes.keys() - there - lacking - arrived
+        if left and answer.found_nothing:
+            lacking |= left
+        elif left:
+            raise answer.error(f"Cannot ask the {self._name} for {_count(left)}")
+        return there, lacking
+
+    def _fetch(
+        self,
+        folder: Scratch,
+        sizes: Mapping[str, int],
+        config: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Answer:
+        tree, env = folder.tree(sizes, self.endpoint.objects)
+        # Empty filters: with lfs.fetchinclude set git-lfs would fetch nothing and call it success.
+        args = ("fetch", "--include=", "--exclude=", self.endpoint.remote, tree)
+        return self._run(folder, *args, config=config, env=env, progress=progress)
+
+    def _run(
+        self,
+        folder: Scratch,
+        *args: str,
+        config: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        input: bytes = b"",
+        progress: Progress | None = None,
+    ) -> Answer:
+        settings = {"lfs.storage": str(folder.folder), **_CONFIG, **(config or {})}
+        return git_lfs(*args, config=settings, env=env or {}, input=input, progress=progress)
+
+    def _not_fetched(self, answer: Answer, left: set[str]) -> StoreError | MissingPackError:
+        fault = answer.error(f"Cannot fetch {_count(left)} from the {self._name}")
+        if left <= answer.lacking or answer.found_nothing or not answer.code:
+            return MissingPackError(
+                f"The {self._name} does not have {_count(left)}",
+                remedy="Push them from a clone that has them: git theta push",
+            )
+        return fault
+
+
+def _checked(packs: Mapping[str, Value]) -> Mapping[str, Value]:
+    for pack in packs:
+        check_pack_name(pack)
+    return packs
+
+
+def _size(sizes: Mapping[str, int], pack: str) -> int:
+    if pack not in sizes:
+        raise StoreError(f"Expected the size of pack {pack}, found none")
+    return sizes[pack]
+
+
+def _nbytes(file: Path, pack: str) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as fault:
+        raise StoreError(f"Expected pack {pack} at {file}: {fault}") from fault
+
+
+def _count(packs: Collection[str]) -> str:
+    """A few packs by name, many by number."""
+    if len(packs) == 1:
+        return f"pack {min(packs)}"
+    names = ", ".join(pack[:12] for pack in sorted(packs)[:3])
+    return f"{len(packs)} packs ({names}{', ...' if len(packs) > 3 else ''})"
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        shutil.move(source, target)
+    except OSError as fault:
+        target.unlink(missing_ok=True)
+        raise StoreError(f"Cannot write {target}: {fault}") from fault
