@@ -23,9 +23,9 @@ COUNTED = """
             self._log("missing", packs)
             return super().missing(packs)
 
-        def get(self, packs, advance=lambda _: None):
+        def get(self, packs, sizes, advance=lambda _: None):
             self._log("get", packs)
-            super().get(packs, advance)
+            super().get(packs, sizes, advance)
 
     class CountedType(StoreType):
         scheme = "counted"
@@ -236,3 +236,43 @@ def test_a_submodule_fetches_from_its_own_remote(clone, shared, tracked, tmp_pat
     outer.git("submodule", "--quiet", "add", str(tracked.path), "inner")
     assert outer.read("inner/m.pt") == model()
     assert tracked.at(outer.path / "inner").packs()
+
+
+@pytest.fixture
+def lfs_origin(tracked, model, tmp_path):
+    """A bare remote on this machine whose packs lie where git-lfs has its objects."""
+    tracked.git("init", "--quiet", "--bare", "--initial-branch=main", str(tmp_path / "origin.git"))
+    tracked.git("remote", "add", "origin", str(tmp_path / "origin.git"))
+    for seed in range(3):
+        tracked.write("m.pt", model(seed))
+        tracked.commit(f"Seed {seed}")
+    assert tracked.theta("push").returncode == 0
+    tracked.git("push", "--quiet", "--no-verify", "origin", "main")
+    return tmp_path / "origin.git"
+
+
+@pytest.mark.parametrize("options", [[], ["--depth", "1"], ["--no-local"]])
+def test_a_clone_of_a_remote_on_this_machine_needs_no_settings(
+    lfs_origin, tracked, model, tmp_path, options
+):
+    tracked.git("clone", "--quiet", *options, lfs_origin.as_uri(), "clone", cwd=tmp_path)
+    clone = tracked.at(tmp_path / "clone")
+    assert clone.read("m.pt") == model(2)
+    assert clone.status() == ""
+    if not options:
+        for seed in range(3):
+            clone.git("checkout", "--quiet", f"HEAD~{2 - seed}")
+            assert clone.read("m.pt") == model(seed)
+            clone.git("checkout", "--quiet", "main")
+        assert clone.packs().keys() == tracked.packs().keys()
+
+
+def test_a_bundle_is_checked_out_with_the_packs_of_a_remote(lfs_origin, tracked, model, tmp_path):
+    tracked.git("bundle", "create", "--quiet", str(tmp_path / "all.bundle"), "--all")
+    tracked.git(
+        "clone", "--quiet", "--no-checkout", str(tmp_path / "all.bundle"), "b", cwd=tmp_path
+    )
+    clone = tracked.at(tmp_path / "b")
+    clone.git("remote", "add", "lfs", str(lfs_origin))
+    clone.git("checkout", "--quiet", "main")
+    assert clone.read("m.pt") == model(2)

@@ -162,7 +162,7 @@ def _get(
     with _arriving(packs) as folder:
         targets = {pack: folder / pack for pack in names}
         try:
-            source.get(targets, advance)
+            source.get(targets, left, advance)
         finally:
             for pack, file in targets.items():
                 if file.is_file():
