@@ -7,6 +7,7 @@ fetched at once. Source: gitattributes(5), "Delay".
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from git_theta.errors import MissingPackError
@@ -28,6 +29,12 @@ class Delayed:
         self._vain: set[str] = set()
         self._fault: MissingPackError | None = None
 
+    @cached_property
+    def _remotes(self) -> list[str]:
+        from git_theta.remotes.fetch import fetch_order
+
+        return fetch_order()
+
     def put_off(self, path: str, blob: str, text: bytes) -> bool:
         """Whether git shall ask for a file later, because packs must be fetched for it.
 
@@ -46,11 +53,10 @@ class Delayed:
         """
         if not blob or not self._repository.store.packs.missing(hinted_packs(text)):
             return False
-        from git_theta.remotes.fetch import fetch_order
         from git_theta.remotes.obtain import lacking_packs
 
         lacking = lacking_packs(self._repository, parse(text, path), path)
-        if not lacking or not fetch_order():
+        if not lacking or not self._remotes:
             return False
         self._waiting[path] = Need(path, blob, lacking)
         return True
@@ -109,7 +115,7 @@ class Delayed:
         from git_theta.remotes.obtain import obtain
 
         try:
-            return bool(obtain(self._repository, needs))
+            return bool(obtain(self._repository, needs, self._remotes))
         except MissingPackError as fault:
             self._fault = fault
             self._vain |= self._repository.store.packs.missing(total(needs))

@@ -18,6 +18,7 @@ from git_theta.allocator import keep_freed_memory
 from git_theta.errors import GitError, MetadataError, MissingPluginError, ThetaError
 from git_theta.git.delayed import Delayed
 from git_theta.git.known import State, examine, find_known, same_description
+from git_theta.git.pipes import PIPE_BYTES, own_pipes, report, say, widen_pipes
 from git_theta.git.pktline import PacketReader, PacketWriter
 from git_theta.git.received import Received, pass_through, receive
 from git_theta.git.repository import Repository, Version
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from git_theta.updates.choose import Form
 
 USAGE = "usage: git-theta-filter (process | clean PATH | smudge PATH) [--skip]"
-_PIPE_BYTES = 2**20
 _CAPABILITIES = ("capability=clean", "capability=smudge", "capability=delay")
 
 
@@ -66,7 +66,7 @@ def main(args: list[str] | None = None) -> int:
             if len(args) == 2 and args[0] in ("clean", "smudge"):
                 return serve_one(repository, args[0], args[1], skip=skip)
     except ThetaError as error:
-        return _report(error)
+        return report(error)
     except KeyboardInterrupt:
         return 130
     print(USAGE, file=sys.stderr)
@@ -75,8 +75,8 @@ def main(args: list[str] | None = None) -> int:
 
 def serve_one(repository: Repository, command: str, path: str, *, skip: bool) -> int:
     """Filter one file from stdin to stdout, for git without the process protocol."""
-    reader, writer = _own_pipes()
-    stream = iter(lambda: memoryview(os.read(reader, _PIPE_BYTES)), memoryview(b""))
+    reader, writer = own_pipes()
+    stream = iter(lambda: memoryview(os.read(reader, PIPE_BYTES)), memoryview(b""))
     request = {"command": command, "pathname": path}
     for data in _answer(repository, Delayed(repository), request, stream, skip=skip):
         view = memoryview(data)
@@ -87,8 +87,8 @@ def serve_one(repository: Repository, command: str, path: str, *, skip: bool) ->
 
 def serve(repository: Repository, *, skip: bool) -> int:
     """Speak git's long-running filter protocol until git hangs up."""
-    _widen_pipes()
-    stdin, stdout = _own_pipes()
+    widen_pipes()
+    stdin, stdout = own_pipes()
     reader, writer = PacketReader(stdin), PacketWriter(stdout)
     if reader.lines() != ["git-filter-client", "version=2"]:
         raise GitError("Expected git's filter protocol, version 2, on stdin")
@@ -140,7 +140,7 @@ def _serve_file(
     except BrokenPipeError:
         raise
     except Exception as error:  # one bad file must not hang git: it waits for an answer
-        _report(error)
+        report(error)
         for _ in stream:
             pass
         if started:
@@ -223,7 +223,7 @@ def clean_received(
     if writes:
         repository.proven.add(cleaned.text)
     if cleaned.warning:
-        _say(f"warning: {cleaned.warning}\nwarning: {path} is stored byte for byte, as unknown")
+        say(f"warning: {cleaned.warning}\nwarning: {path} is stored byte for byte, as unknown")
     return cleaned.text
 
 
@@ -298,42 +298,3 @@ def _smudge(
     with progress(f"Checking out {path}", metadata.nbytes) as advance:
         yield from content(rebuilt, advance)
     repository.proven.add(lines)
-
-
-def _own_pipes() -> tuple[int, int]:
-    """git's pipes under other numbers: a program that is started to fetch must not get at them."""
-    pipes = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    return pipes
-
-
-def _widen_pipes() -> None:
-    """Ask for larger pipes to and from git where the system has such a thing."""
-    try:
-        import fcntl
-
-        for fd in (0, 1):
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    except (ImportError, AttributeError, OSError):
-        pass
-
-
-def _report(error: BaseException) -> int:
-    if os.environ.get("GIT_THETA_DEBUG") not in (None, "", "0"):
-        import traceback
-
-        traceback.print_exception(error)
-    if isinstance(error, ThetaError):
-        _say(f"error: {error}")
-        return error.exit_code
-    _say(f"error: Unexpected {type(error).__name__}: {error}\nGIT_THETA_DEBUG=1 shows where")
-    return 1
-
-
-def _say(message: str) -> None:
-    for line in message.splitlines():
-        print(f"git-theta: {line}", file=sys.stderr)
-    sys.stderr.flush()
