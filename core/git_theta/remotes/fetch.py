@@ -161,11 +161,14 @@ def _get(
         return
     with _arriving(packs) as folder:
         targets = {pack: folder / pack for pack in names}
+        whole = False
         try:
             source.get(targets, left, advance)
+            whole = True
         finally:
             for pack, file in targets.items():
-                if file.is_file():
+                # a store that was interrupted may have left half of one
+                if file.is_file() and (whole or _is_pack(file)):
                     _adopt(packs, file, pack)
                     del left[pack]
 
@@ -192,11 +195,15 @@ def _adopt_leftovers(packs: PackFolder, left: dict[str, int]) -> None:
         with contextlib.suppress(OSError):  # its process lives, and takes it
             if file.stat().st_size != left[file.name]:
                 continue
-            with file.open("rb") as content:
-                whole = hashlib.file_digest(content, "sha256").hexdigest() == file.name
-            if whole:
+            if _is_pack(file):
                 packs.adopt(file, file.name)
                 del left[file.name]
+
+
+def _is_pack(file: Path) -> bool:
+    """Whether a file is the pack that it is named as."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == file.name
 
 
 def _adopt(packs: PackFolder, file: Path, pack: str) -> None:
