@@ -178,3 +178,23 @@ def test_pull_takes_a_remote_and_a_branch_and_tells_gits_exit_code(origin, bare_
     bare_of_weights.git("theta", "pull", "--quiet", "origin", "tuned")
     assert bare_of_weights.read("m.pt") == model(3)
     assert bare_of_weights.run("git", "theta", "pull", "origin", "nowhere").returncode == 128
+
+
+@pytest.mark.parametrize("arguments", [["--all"], ["origin", "origin/tuned", "old"], ["--recent"]])
+def test_a_partial_clone_gets_metadata_of_history_at_once(origin, tmp_path, arguments):
+    url = f"file://{tmp_path / 'origin.git'}"
+    origin.git("config", "uploadpack.allowFilter", "true", cwd=tmp_path / "origin.git")
+    store = f"remote.origin.thetaStore={tmp_path / 'packs'}"
+    clone = ["clone", "--quiet", "--no-checkout", "--filter=blob:none", "-c", store, url, "part"]
+    origin.git(*clone, cwd=tmp_path)
+    made = origin.at(tmp_path / "part")
+    made.git("reset", "--quiet", "--mixed")
+    trace = tmp_path / "trace"
+    done = made.run("git", "theta", "fetch", *arguments, GIT_TRACE=str(trace))
+    assert done.returncode == 0, done.stderr
+    sides = {"--all": ["main", "tuned", "old"], "--recent": ["main", "tuned"]}
+    names = sides.get(arguments[0], ["tuned", "old"])
+    wanted = needed(origin, *(f"{name}:{path}" for name in names for path in ("m.pt", "sub/n.pt")))
+    assert wanted <= made.packs().keys()
+    asked = [line for line in trace.read_text().splitlines() if "built-in: git fetch " in line]
+    assert len(asked) <= 4, "blobs of the index one by one, those of history together"

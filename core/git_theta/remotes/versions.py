@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from git_theta.errors import GitError
 from git_theta.git import run
+from git_theta.git.promised import fetch_promised
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries
 from git_theta.remotes.needs import needs_of
@@ -61,11 +62,13 @@ def in_trees(
             )
         trees[tree[0]] = None
     if trees:
+        fetch_promised(list(trees), paths, trees=True)
         yield from _walk(repository, *trees, "--", *paths)
 
 
 def in_history(repository: Repository, paths: Sequence[str] = ()) -> Iterator[Version]:
     """The versions in everything that branches, tags and other refs reach."""
+    fetch_promised(["--all", "--full-history"], paths)
     yield from _walk(repository, "--all", "--full-history", "--", *paths)
 
 
