@@ -16,6 +16,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from fixture_servers import _lfs_server, _s3_server, lfs_server, s3_server
+
+__all__ = ["_lfs_server", "_s3_server", "lfs_server", "s3_server"]
+
 WEIGHTS = (
     "basic-pitch==0.4.0",
     "chgnet==0.4.2",

@@ -146,7 +146,7 @@ class StoreConformance:
     def test_threads_put_and_get_at_once(self, tmp_path: Path) -> None:
         """Threads may put the same pack, and others, through one store and through several."""
         stores = [self._open(tmp_path) for _ in range(4)]
-        packs = [_pack(tmp_path, bytes([n]) * (n * 70_001)) for n in range(6)]
+        packs = [_pack(tmp_path, bytes([n]) * (n * 70_001)) for n in range(1, 7)]
         work = [(store, pack) for pack in packs for store in stores * 2]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda job: job[0].put({job[1]: tmp_path / job[1]}), work))

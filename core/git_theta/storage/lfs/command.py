@@ -22,9 +22,10 @@ _LACKING = re.compile(
     r"|remote missing object ([0-9a-f]{64})"
 )
 _TRANSFER = re.compile(r'error transferring "([0-9a-f]{64})"')
-_OTHER_BYTES = re.compile(r"expected OID ([0-9a-f]{64}), got", re.IGNORECASE)
+_OTHER_BYTES = re.compile(r"expected OID ([0-9a-f]{64}), got \w+ after (\d+) bytes", re.IGNORECASE)
 _NOTHING = re.compile(
-    r"^batch response: .*(?:\b404\b|\b410\b|\b422\b|not found|cannot find)", re.I | re.M
+    r"^batch response: (?!Git credentials).*(?:\b(?:404|410|422)\b|not found|cannot find)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _NOISE = re.compile(r"^(fetch: |Uploading LFS|Downloading LFS|\d\d:\d\d:\d\d\.\d+ trace)|: \d+% \(")
 
@@ -66,9 +67,9 @@ class Answer(NamedTuple):
         return set(_TRANSFER.findall(self.said))
 
     @property
-    def other_bytes(self) -> set[str]:
-        """Objects in place of which the server sent something else."""
-        return {oid.lower() for oid in _OTHER_BYTES.findall(self.said)}
+    def other_bytes(self) -> dict[str, int]:
+        """Objects in place of which something else arrived, and of how many bytes."""
+        return {oid.lower(): int(nbytes) for oid, nbytes in _OTHER_BYTES.findall(self.said)}
 
     @property
     def found_nothing(self) -> bool:
@@ -161,13 +162,15 @@ def git_lfs(
 def _communicate(
     process: subprocess.Popen[bytes], input: bytes, progress: Progress | None
 ) -> bytes:
+    if not progress:
+        return process.communicate(input)[0]
+    remaining: bytes | None = input
     while True:
         try:
-            said = process.communicate(input, _POLL if progress else None)[0]
+            said = process.communicate(remaining, _POLL)[0]
         except subprocess.TimeoutExpired:
-            assert progress
+            remaining = None  # it is being sent
             progress.poll()
             continue
-        if progress:
-            progress.poll()
+        progress.poll()
         return said

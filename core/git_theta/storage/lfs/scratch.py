@@ -50,16 +50,18 @@ class Scratch:
             Id of the tree, and the variables with which git finds it.
         """
         pointers = self.folder / "pointers"
-        pointers.mkdir()
+        pointers.mkdir(exist_ok=True)
         names = sorted(sizes)
         for name in names:
             (pointers / name).write_bytes(pointer(name, sizes[name]))
         # Behind a link: git-lfs takes objects from the LFS folder beside what the variable names
         # without asking the server. Repositories with an alternates file remain.
-        (self.folder / "alternate").mkdir()
-        (self.folder / "alternate" / "objects").symlink_to(objects)
-        alternates = [str(self.folder / "alternate" / "objects"), os.environ.get(_ENV, "")]
-        (self.folder / "git").mkdir()
+        link = self.folder / "alternate" / "objects"
+        link.parent.mkdir(exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(objects)
+        alternates = [str(link), os.environ.get(_ENV, "")]
+        (self.folder / "git").mkdir(exist_ok=True)
         env = {
             "GIT_OBJECT_DIRECTORY": str(self.folder / "git"),
             _ENV: os.pathsep.join(filter(None, alternates)),

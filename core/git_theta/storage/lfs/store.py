@@ -16,6 +16,12 @@ from git_theta.storage.lfs.scratch import Scratch, scratch
 
 Value = TypeVar("Value")
 
+_TRIES = 3
+"""How often git-lfs is started for packs of which only a part arrives.
+
+It tries again by itself, but for an answer that ends too early and never said how long it is.
+"""
+
 _CONFIG = {
     "lfs.fetchrecentalways": "false",
     "lfs.skipdownloaderrors": "false",
@@ -76,18 +82,22 @@ class LfsStore(Store):
         with scratch(next(iter(packs.values())).parent) as folder:
             folder.keep_unfinished(self._temporary / "lfs-incomplete")
             progress = Progress(folder.folder / "progress", wanted, advance)
-            answer = self._fetch(folder, wanted, progress=progress)
-            arrived = [pack for pack in wanted if folder.object(pack).is_file()]
-            bad = answer.other_bytes & wanted.keys()
-            for pack in arrived:
-                if sha256(folder.object(pack)) != pack:
-                    bad.add(pack)
-                    continue
-                _move(folder.object(pack), packs[pack])
-                progress.settle([pack])
-        left = wanted.keys() - set(arrived) - bad
-        if left:
-            raise self._not_fetched(answer, left)
+            left, bad = dict(wanted), set[str]()
+            for _ in range(_TRIES):
+                answer = self._fetch(folder, left, progress=progress)
+                sent = answer.other_bytes
+                bad |= {pack for pack in left.keys() & sent.keys() if sent[pack] >= left[pack]}
+                for pack in [pack for pack in left if folder.object(pack).is_file()]:
+                    if sha256(folder.object(pack)) == pack:
+                        _move(folder.object(pack), packs[pack])
+                        progress.settle([pack])
+                        del left[pack]
+                    else:
+                        bad.add(pack)
+                if not any(pack in sent and pack not in bad for pack in left):
+                    break
+        if left.keys() - bad:
+            raise self._not_fetched(answer, left.keys() - bad)
         if bad:
             raise PackError(
                 f"Expected {_count(bad)} from the {self._name}, found other bytes",
