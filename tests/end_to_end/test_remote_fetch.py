@@ -161,7 +161,7 @@ def test_a_pack_that_nobody_has_is_named_with_the_stores_that_were_asked(clone, 
     assert f"pack {first}" in said
     assert f"origin (file://{shared}): does not have them" in said
     assert f"other (file://{shared}/nowhere): There is no folder" in said
-    assert "git theta fetch" in said
+    assert "Try again once this is mended; what arrived is kept" in said
     assert said.count(f"pack {first}") == 1, "said once, whatever needs it"
     rest = {name for name in tracked.packs() if name in tracked.git("show", "main:sub/n.pt")}
     assert made.packs().keys() == rest - {first}, "what arrived stays"
@@ -276,3 +276,19 @@ def test_a_bundle_is_checked_out_with_the_packs_of_a_remote(lfs_origin, tracked,
     clone.git("remote", "add", "lfs", str(lfs_origin))
     clone.git("checkout", "--quiet", "main")
     assert clone.read("m.pt") == model(2)
+
+
+def test_a_suggested_store_is_shown_before_anything_is_asked_there(
+    shared, tracked, model, tmp_path
+):
+    tracked.git("config", "-f", ".gittheta", "theta.store", shared.as_uri())
+    tracked.commit("Suggest", ".gittheta")
+    command = ["clone", "--quiet", str(tracked.path), "clone"]
+    said = tracked.refused("git", *command, cwd=tmp_path)
+    assert f"git theta remote accept {shared.as_uri()}" in said
+    clone = tracked.at(tmp_path / "clone")
+    assert clone.packs() == {}
+    clone.git("theta", "remote", "accept", shared.as_uri())
+    assert "Fetched 2 packs" in clone.git("theta", "fetch")
+    clone.git("reset", "--quiet", "--hard")
+    assert clone.read("m.pt") == model()

@@ -235,9 +235,9 @@ def _not_found(left: Mapping[str, int], asked: Sequence[Asked]) -> MissingPackEr
     answers = "".join(f"\n  {_answer(one)}" for one in asked)
     lacking = all(not one.fault for one in asked)
     remedy = (
-        "Whoever has them runs git theta push; then run git theta fetch"
+        "Whoever has them runs git theta push; then try again"
         if lacking
-        else "Run git theta fetch once this is mended; what arrived is kept"
+        else "Try again once this is mended; what arrived is kept"
     )
     return MissingPackError(
         f"{len(left)} {noun} could not be fetched:{named}{more}\nAsked for them:{answers}",

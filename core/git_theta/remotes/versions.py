@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from git_theta.errors import GitError
 from git_theta.git import run
@@ -30,11 +31,12 @@ def pathspecs(include: Sequence[str], exclude: Sequence[str]) -> list[str]:
 
 
 def in_index(repository: Repository, paths: Sequence[str] = ()) -> Iterator[Version]:
-    """The versions in the index; in a bare repository, which has none, those in HEAD.
+    """The versions in the index, or in HEAD where there is no index.
 
+    There is none in a bare repository, and in a clone whose checkout failed.
     ``paths`` are git's pathspecs, from the current folder; none: everything.
     """
-    if run.text("rev-parse", "--is-bare-repository") == "true":
+    if not Path(run.text("rev-parse", "--git-path", "index")).exists():
         if repository.objects(["HEAD"])[0]:
             yield from in_trees(repository, ["HEAD"], paths)
         return
