@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -179,13 +180,15 @@ def s3_server(_s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     _s3_server.start()
     settings = {
         "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SECRET_ACCESS_KEY": "not-to-be-told",
         "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": _s3_server.url,
-        "AWS_ALLOW_HTTP": "true",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
+    _s3_server.proxy.reset()
+    bucket = Request(f"{_s3_server.url}/packs", method="PUT")
+    urlopen(bucket, timeout=60).close()
     _s3_server.proxy.reset()
     return _s3_server
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -29,11 +30,19 @@ if TYPE_CHECKING:
 KERNEL = "git-theta-core"
 """The distribution that the builtins belong to."""
 
-OBJECTSTORE = "theta-objectstore"
-"""The distribution of the stores that are reached over HTTP."""
+OBJECTSTORE = "git-theta[objectstore]"
+"""What to install for the stores that are reached over HTTP."""
 
 OURS = frozenset(
-    [KERNEL, "git-theta", "theta-pytorch", "theta-tensorflow", "theta-flax", OBJECTSTORE]
+    [
+        KERNEL,
+        "git-theta",
+        OBJECTSTORE,
+        "theta-flax",
+        "theta-objectstore",
+        "theta-pytorch",
+        "theta-tensorflow",
+    ]
 )
 """Distributions of this project; any other name in a file is what its writer chose."""
 
@@ -173,7 +182,9 @@ class Plugins:
         kind = hook.removeprefix("theta_").replace("_", " ")
         kind = kind.removesuffix("ies") + "y" if kind.endswith("ies") else kind.removesuffix("s")
         broken = "".join(f"\nBroken plugin: {failure}" for failure in self.failures)
-        remedy = f"pip install {distribution}" if distribution else "Run git theta plugins"
+        remedy = (
+            f"pip install {shlex.quote(distribution)}" if distribution else "Run git theta plugins"
+        )
         if distribution and distribution not in OURS:
             remedy = f"The file says that {distribution} offers it: if you trust it, {remedy}"
         raise MissingPluginError(

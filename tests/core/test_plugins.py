@@ -160,7 +160,9 @@ def test_missing_name_is_an_error_that_says_what_it_would_be(hook: str, kind: st
     assert caught.value.remedy == "Run git theta plugins"
 
 
-@pytest.mark.parametrize("name", ["theta-pytorch", "theta-tensorflow", "theta-flax"])
+@pytest.mark.parametrize(
+    "name", ["theta-pytorch", "theta-tensorflow", "theta-flax", "theta-objectstore"]
+)
 def test_missing_name_of_our_own_distribution_says_what_to_install(name: str) -> None:
     with pytest.raises(MissingPluginError) as caught:
         Plugins().format("pickled", distribution=name)

@@ -24,11 +24,12 @@ FOLDERS = {
     "git-theta": CHECKOUT,
     "git-theta-core": CHECKOUT / "core",
     "theta-flax": CHECKOUT / "plugins/theta-flax",
+    "theta-objectstore": CHECKOUT / "plugins/theta-objectstore",
     "theta-pytorch": CHECKOUT / "plugins/theta-pytorch",
     "theta-tensorflow": CHECKOUT / "plugins/theta-tensorflow",
 }
-PLUGINS = ("theta-flax", "theta-pytorch", "theta-tensorflow")
-FRAMEWORKS = {"torch", "tensorflow", "flax", "jax"}
+PLUGINS = ("theta-flax", "theta-objectstore", "theta-pytorch", "theta-tensorflow")
+FRAMEWORKS = {"torch", "tensorflow", "flax", "jax", "obstore"}
 
 
 def read_pyproject(name: str) -> dict[str, dict[str, object]]:
