@@ -16,7 +16,7 @@ import click
 from git_theta import __version__
 from git_theta.cli.progress import human_size
 from git_theta.errors import GitError, ThetaError
-from git_theta.git import config, run, tracking
+from git_theta.git import config, hooks, run, tracking
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries, quoted, tracked_in_index
 from git_theta.git.worktree import work_tree
@@ -119,6 +119,19 @@ def _filter() -> Iterator[Finding]:
         )
 
 
+def _hook() -> Iterator[Finding]:
+    if not run.run("rev-parse", "--git-dir", ok=(0, 128)):
+        return
+    hook = hooks.look()
+    if hook.unwanted:
+        said = f"{hooks.VARIABLE} is false, so git push sends no weights"
+        yield Finding("hook", "note", said, "Run git theta push before each push")
+    elif hook.problem:
+        yield Finding("hook", "problem", hook.problem, hook.remedy)
+    else:
+        yield Finding("hook", "ok", f"git push sends weights: {hook.path}")
+
+
 def _attributes() -> Iterator[Finding]:
     try:
         tree = work_tree()
@@ -167,4 +180,4 @@ def _plugins() -> Iterator[Finding]:
         yield Finding("plugin", "problem", str(failure), "Reinstall it, or pip uninstall it")
 
 
-LOOKS = (_versions, _filter, _attributes, _store, _plugins)
+LOOKS = (_versions, _filter, _hook, _attributes, _store, _plugins)

@@ -8,7 +8,7 @@ import click
 
 from git_theta.cli.scope import scope_options
 from git_theta.errors import GitError
-from git_theta.git import config
+from git_theta.git import config, hooks, run
 
 EXAMPLES = """Examples:
 
@@ -16,6 +16,7 @@ EXAMPLES = """Examples:
   git theta install                  for all your repositories
   git theta install --local          only for this one
   git theta install --skip-smudge    clone and check out without fetching any weights
+  git theta install --skip-repo      write no hook into the repository of the current folder
 """
 
 
@@ -26,12 +27,14 @@ EXAMPLES = """Examples:
     is_flag=True,
     help="Leave small text files in place of the checkpoints on clone and checkout.",
 )
+@click.option("--skip-repo", is_flag=True, help="Write no hook into the current repository.")
 @click.option("--force", is_flag=True, help="Overwrite values that someone else wrote.")
-def install(scope: str | None, skip_smudge: bool, force: bool) -> None:
+def install(scope: str | None, skip_smudge: bool, skip_repo: bool, force: bool) -> None:
     """Set up git to use git-theta.
 
-    Writes the section [filter "theta"] to git's configuration, once for a user or repository. No
-    hook is installed, and no file changes: git theta track says which ones git-theta is to store.
+    Writes the section [filter "theta"] to git's configuration, once for a user or repository, and
+    in a repository the hook pre-push, which sends weights with git push. Other hooks are kept. No
+    tracked file changes: git theta track says which files git-theta is to store.
     """
     chosen = config.Scope(scope or "global")
     changes = config.install(chosen, skip_smudge=skip_smudge, force=force)
@@ -40,6 +43,23 @@ def install(scope: str | None, skip_smudge: bool, force: bool) -> None:
     done = "installed" if changes else "is installed already"
     click.echo(f"git-theta {done} in the {chosen} git configuration")
     warn_of_missing_filter()
+    if not skip_repo:
+        set_up_hook()
+
+
+def set_up_hook() -> None:
+    """Set up the hook of the repository of the current folder, if there is one, and say so."""
+    if not run.run("rev-parse", "--git-dir", ok=(0, 128)):
+        return
+    hook = hooks.set_up()
+    if hook.changed:
+        click.echo(f"Wrote the hook {hook.path}: git push sends weights", err=True)
+    elif hook.problem:
+        click.echo(
+            f"warning: git push will not send weights: {hook.problem}\n{hook.remedy}\n"
+            "Or run git theta push before each push",
+            err=True,
+        )
 
 
 def warn_of_missing_filter() -> None:

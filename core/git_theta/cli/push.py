@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -82,17 +85,38 @@ HOOK_EXAMPLES = """Examples:
 @click.command("pre-push", epilog=HOOK_EXAMPLES)
 @click.argument("remote")
 @click.argument("url", required=False)
-def pre_push(remote: str, url: str | None) -> None:
+@click.option("--with-lfs", is_flag=True, help="Do what the hook of Git LFS does as well.")
+def pre_push(remote: str, url: str | None, with_lfs: bool) -> None:
     """Send what a git push needs; the hook pre-push runs this.
 
     git gives a hook the REMOTE and its URL, and a line on stdin for every ref that it is about to
     change. Any other exit code than 0 keeps git from pushing.
     """
+    updates = sys.stdin.read()
     with Repository() as repository:
-        pushed = parse_updates(repository, remote, sys.stdin.read().splitlines())
+        pushed = parse_updates(repository, remote, updates.splitlines())
+        if with_lfs and _uses_lfs(pushed.tips):
+            _push_lfs([remote, *([url] if url else [])], updates)
         plan = send(repository, pushed)
     for line in tell(plan, dry_run=False) if plan else ():
         click.echo(f"git-theta: {line}", err=True)
+
+
+def _uses_lfs(tips: Sequence[str]) -> bool:
+    """Whether git-lfs is set up and one of the pushed trees hands files to it."""
+    if not run.run("config", "--get", "filter.lfs.clean", ok=(0, 1)) or not shutil.which("git-lfs"):
+        return False
+    attributes = (":(top,glob)**/.gitattributes",)
+    return any(
+        run.run("grep", "-l", "-e", "filter=lfs", tip, "--", *attributes, ok=(0, 1, 128))
+        for tip in tips
+    )
+
+
+def _push_lfs(arguments: list[str], updates: str) -> None:
+    done = subprocess.run(["git", "lfs", "pre-push", *arguments], input=updates.encode())
+    if done.returncode:
+        raise GitError(f"git lfs pre-push failed with exit code {done.returncode}")
 
 
 def default_remote() -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from git_theta.cli.install import ensure_installed
+from git_theta.cli.install import ensure_installed, set_up_hook
 from git_theta.git import attributes, matching, patterns, tracking
 from git_theta.git.tracking import Done, Outcome
 from git_theta.git.worktree import WorkTree, work_tree
@@ -48,6 +48,7 @@ def track(wanted: tuple[str, ...], filename: bool, as_json: bool) -> None:
     chosen = {argument: to_pattern(tree, argument, filename=filename) for argument in wanted}
     tracking.check(tree, chosen.values())
     ensure_installed()
+    set_up_hook()
     outcomes = tracking.track(tree, chosen.values())
     for argument, pattern in chosen.items():
         if pattern.endswith("/**") and not argument.endswith("**"):

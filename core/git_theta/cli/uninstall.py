@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from git_theta.cli.scope import scope_options
-from git_theta.git import config
+from git_theta.errors import GitError
+from git_theta.git import config, hooks, run
 
 EXAMPLES = """Examples:
 
@@ -20,8 +21,9 @@ EXAMPLES = """Examples:
 def uninstall(scope: str | None) -> None:
     """Remove git-theta from git's configuration.
 
-    Removes the section [filter "theta"] and nothing else: tracked files, their history and the
-    stored weights stay as they are.
+    Removes the section [filter "theta"] and, in a repository where no other configuration has it,
+    our hook pre-push; a hook that was there before it is put back. Tracked files, their history
+    and the stored weights stay as they are.
     """
     chosen = config.Scope(scope or "global")
     removed = config.uninstall(chosen)
@@ -33,3 +35,16 @@ def uninstall(scope: str | None) -> None:
             f"--get-regexp '^{config.SECTION}'",
             err=True,
         )
+    elif run.run("rev-parse", "--git-dir", ok=(0, 128)):
+        _take_hook_away()
+
+
+def _take_hook_away() -> None:
+    try:
+        hook = hooks.take_away()
+    except OSError as fault:
+        raise GitError(
+            f"The hook pre-push cannot be removed: {fault}", remedy="Mend its permissions"
+        ) from fault
+    if hook:
+        click.echo(f"Removed the hook {hook}", err=True)

@@ -167,6 +167,7 @@ def _answer(
 
             yield clean_received(repository, path, received, only_reads=only_reads)
     elif command == "smudge":
+        repository.hook.look()
         yield from _smudge(repository, delayed, request, stream, skip=skip)
     else:
         raise GitError(f"Expected the command clean or smudge from git, found {command!r}")
@@ -191,6 +192,7 @@ def clean_received(
 
     ``form`` is how groups that the store lacks shall be stored, where a user said so.
     """
+    repository.hook.warn()
     file = received.source
     if file.size == 0:
         return b""

@@ -15,6 +15,7 @@ from git_theta.metadata import MAX_BYTES, parse_head
 from git_theta.storage.proven import Proven
 
 if TYPE_CHECKING:
+    from git_theta.git.hook_watch import HookWatch
     from git_theta.storage.local import LocalStore
 
 
@@ -78,6 +79,13 @@ class Repository:
     def proven(self) -> Proven:
         """Which metadata has been found true."""
         return Proven(self.folder / "theta" / "proven")
+
+    @cached_property
+    def hook(self) -> HookWatch:
+        """What sees to the hook that sends weights with a push."""
+        from git_theta.git.hook_watch import HookWatch
+
+        return HookWatch(self.folder)
 
     def objects(self, names: Sequence[str]) -> list[tuple[str, str, int] | None]:
         """Id, type and length in bytes of each named object; None where there is none."""

@@ -12,13 +12,14 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from git_theta.errors import GitError, StoreError
 from git_theta.git import run
-from git_theta.plugins import installed
 from git_theta.remotes.trust import accepted, printable
-from git_theta.storage.interface import Store
+
+if TYPE_CHECKING:
+    from git_theta.storage.interface import Store, StoreType
 
 VARIABLE = "thetaStore"
 """The variable of a remote's section."""
@@ -103,7 +104,7 @@ def open_store(remote: str) -> Store:
 
 def open_url(url: str) -> Store:
     """Open a store by its URL; errors as in :func:`open_store`."""
-    return installed().store_type(url.partition("://")[0].lower()).open(url)
+    return _store_type(url).open(url)
 
 
 def identity(remote: str) -> str:
@@ -154,7 +155,7 @@ def set_store(remote: str, location: str) -> str:
             remedy=f"git remote lists them; git remote add {shlex.quote(remote)} URL makes one",
         )
     url = to_url(location, Path.cwd())
-    installed().store_type(url.partition("://")[0].lower())
+    _store_type(url)
     run.run("config", "--local", "--replace-all", f"remote.{remote}.{VARIABLE}", url)
     return url
 
@@ -194,6 +195,12 @@ def to_url(location: str, folder: Path | None = None) -> str:
             remedy="Set it anew: git theta remote add REMOTE URL",
         )
     return Path(os.path.normpath((folder or Path()) / path)).as_uri()
+
+
+def _store_type(url: str) -> StoreType:
+    from git_theta.plugins import installed
+
+    return installed().store_type(url.partition("://")[0].lower())
 
 
 def _tracked(name: str, variable: str) -> str:

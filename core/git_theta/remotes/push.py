@@ -19,9 +19,9 @@ from git_theta.remotes.acknowledged import Acknowledged
 from git_theta.remotes.config import Chosen, choose, identity, open_url, remotes
 from git_theta.remotes.needs import Need, fresh_hints, needs_of, total
 from git_theta.remotes.ref import PacksRef, print_hints
-from git_theta.remotes.surplus import Surplus, find_surplus
 
 if TYPE_CHECKING:
+    from git_theta.remotes.surplus import Surplus
     from git_theta.storage.interface import Store
 
 SHOWN = 5
@@ -96,6 +96,8 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
         repository, chosen, store, ref, new, [n for n in old if n.packs.keys() - record.packs]
     )
     if plan.send:
+        from git_theta.remotes.surplus import find_surplus  # numpy: not for a push of no concern
+
         plan.surplus = find_surplus(repository, plan.send, [*new, *old], pushed.tips)
     if dry_run:
         return plan
