@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from git_theta.cli.progress import progress
-from git_theta.errors import GitError, MissingPackError, StoreError, ThetaError
+from git_theta.errors import GitError, MissingPackError, ThetaError
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import quoted
 from git_theta.remotes.acknowledged import Acknowledged
 from git_theta.remotes.config import Chosen, choose, identity, open_url, remotes
 from git_theta.remotes.needs import Need, fresh_hints, needs_of, total
-from git_theta.remotes.ref import PacksRef, print_hints
+from git_theta.remotes.ref import REF, PacksRef, print_hints, warn_of_deletion
 
 if TYPE_CHECKING:
     from git_theta.remotes.surplus import Surplus
@@ -80,7 +80,7 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
     MissingPackError
         When neither the remote's store nor this repository has a pack that a new commit needs.
     StoreError
-        When the store cannot be asked or written to, or lacks a pack afterwards.
+        When the store cannot be asked or written to.
     """
     new, old = _needs(repository, pushed)
     if not new and not old:
@@ -103,7 +103,9 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
         return plan
     _send(repository, store, plan)
     pointers = plan.packs if chosen.url.startswith("lfs://") else {}
-    ref.publish({pack: size for pack, size in pointers.items() if pack not in record}, plan.hints)
+    if not pushed.everything:
+        pointers = {pack: size for pack, size in pointers.items() if pack not in record}
+    ref.publish(pointers, plan.hints, trusting=not pushed.everything)
     record.add(plan.packs)
     return plan
 
@@ -201,13 +203,6 @@ def _send(repository: Repository, store: Store, plan: Plan) -> None:
     files = {pack: repository.store.packs.path(pack) for pack in plan.send}
     with progress(f"Sending weights to {plan.chosen.url}", plan.nbytes) as advance:
         store.put(files, advance)
-    lacking = store.missing(plan.send)
-    if lacking:
-        raise StoreError(
-            f"The store {plan.chosen.url} took {len(files)} packs and lacks {len(lacking)} of them "
-            f"afterwards:{_listed(lacking)}",
-            remedy="Push again; if that does not help, ask who runs the store",
-        )
 
 
 def _nowhere(
@@ -243,9 +238,11 @@ def parse_updates(repository: Repository, remote: str, lines: Iterable[str]) -> 
         fields = line.split(" ")
         if len(fields) != 4:
             raise GitError(f"Expected LOCAL-REF ID REMOTE-REF ID on stdin, found {line!r}")
-        _, new, _, old = fields
+        _, new, name, old = fields
         if new.strip("0"):
             tips[new] = None
+        elif name == REF:
+            warn_of_deletion(remote)
         if old.strip("0"):
             there[old] = None
     found: Mapping[str, object] = dict(zip(there, repository.objects(list(there)), strict=True))

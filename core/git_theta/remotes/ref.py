@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -100,10 +101,13 @@ class PacksRef:
         self._remember(said)
         return said
 
-    def publish(self, packs: Mapping[str, int], hints: Mapping[str, bytes]) -> None:
+    def publish(
+        self, packs: Mapping[str, int], hints: Mapping[str, bytes], *, trusting: bool = True
+    ) -> None:
         """Have the remote's tree hold the pointers of packs, and hints by blob ids of metadata.
 
         A server that does not take the ref is warned about where only pointers are lost by it.
+        ``trusting`` is whether the last tip seen is believed to be there still.
 
         Raises
         ------
@@ -115,7 +119,7 @@ class PacksRef:
         if not files:
             return
         try:
-            self._publish(files)
+            self._publish(files, self._seen() if trusting else self.fetch())
         except GitError as fault:
             said = f"{self._remote} did not take {REF}: {fault}"
             if hints:
@@ -123,14 +127,9 @@ class PacksRef:
                     f"{said}\nWithout it nobody finds the packs that replaced older ones",
                     remedy="Push again; if that does not help, allow the ref on the server",
                 ) from fault
-            print(
-                f"git-theta: warning: {said}\ngit-theta: warning: "
-                "The packs are there; the server may take them for garbage one day",
-                file=sys.stderr,
-            )
+            _warn(said, "The packs are there; the server may take them for garbage one day")
 
-    def _publish(self, files: Mapping[str, bytes]) -> None:
-        tip = self._seen()
+    def _publish(self, files: Mapping[str, bytes], tip: str) -> None:
         written = _write_blobs(list(files.values()))
         blobs = dict(zip(files, written, strict=True))
         for attempt in range(ATTEMPTS):
@@ -164,6 +163,19 @@ class PacksRef:
         with contextlib.suppress(OSError):  # then it is fetched again
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self._file.write_text(f"{tip}\n")
+
+
+def warn_of_deletion(remote: str) -> None:
+    """Say that a push is about to delete the ref, as ``git push --mirror`` does."""
+    _warn(
+        f"This push deletes {REF} on {remote}, so the server may take packs for garbage one day",
+        f"Write it again with: git theta push --all {shlex.quote(remote)}",
+    )
+
+
+def _warn(*lines: str) -> None:
+    for line in "\n".join(lines).split("\n"):
+        print(f"git-theta: warning: {line}", file=sys.stderr)
 
 
 def _place(kind: str, name: str) -> str:
