@@ -173,3 +173,68 @@ def test_after_a_repack_the_new_packs_are_sent_and_told_to_the_others(
     versions = {line.split()[0] for line in blobs if line.endswith(" m.safetensors")}
     assert {line.rpartition("/")[2] for line in tree.splitlines()} == versions
     assert _push(team)["sent"] == {}
+
+
+def test_the_first_push_from_a_clone_mends_what_the_remote_lacks(
+    team: Desk, model: Model, tmp_path: Path
+) -> None:
+    for seed in range(3):
+        team.write("m.safetensors", model(seed))
+        team.commit(f"{seed}")
+    team.git("push", "--quiet", "--no-verify", "origin", "HEAD")
+    team.git("fetch", "--quiet", "origin")
+    team.write("readme.txt", b"text")
+    team.commit("Text")
+    team.git("push", "--quiet", "origin", "HEAD")
+    assert _there(team) == {*team.packs()}
+
+
+def test_what_others_left_out_is_a_warning_and_no_obstacle(team: Desk, model: Model) -> None:
+    for seed in range(2):
+        team.write("m.safetensors", model(seed))
+        team.commit(f"{seed}")
+        _push(team)
+    team.git("push", "--quiet", "--no-verify", "origin", "HEAD")
+    for pack, file in team.packs().items():
+        file.unlink()
+        (team.path.parent / "packs" / pack).unlink()
+    team.write("readme.txt", b"text")
+    team.git("add", "readme.txt")
+    team.git("commit", "--quiet", "--message", "Text")
+    team.git("theta", "push", "--dry-run")
+    for record in (team.store / "remotes").iterdir():
+        if record.suffix != ".history":
+            record.unlink()
+    done = team.run("git", "push", "origin", "HEAD")
+    assert done.returncode == 0, done.stderr
+    assert "neither the remote nor this repository has pack" in done.stderr
+
+
+def test_a_push_to_the_url_of_a_remote_is_a_push_to_that_remote(team: Desk, model: Model) -> None:
+    team.write("m.safetensors", model())
+    team.commit("One")
+    team.git("push", "--quiet", str(team.path.parent / "origin.git"), "HEAD")
+    assert _there(team) == {*team.packs()}
+
+
+def test_a_bare_repository_is_pushed_from(team: Desk, model: Model, tmp_path: Path) -> None:
+    team.write("m.safetensors", model())
+    team.commit("One")
+    bare = tmp_path / "bare.git"
+    team.git("clone", "--quiet", "--bare", str(team.path), str(bare))
+    (bare / "theta").mkdir()
+    team.store.joinpath("objects").rename(bare / "theta" / "objects")
+    team.git("remote", "set-url", "origin", str(tmp_path / "origin.git"), cwd=bare)
+    team.git("theta", "remote", "add", "origin", str(tmp_path / "packs"), cwd=bare)
+    assert "Sent 1 pack" in team.git("theta", "push", cwd=bare)
+
+
+def test_history_of_many_branches_and_tags_is_pushed_once(team: Desk, model: Model) -> None:
+    team.write("m.safetensors", model())
+    team.commit("One")
+    for number in range(40):
+        team.git("branch", f"b{number}")
+        team.git("tag", f"t{number}")
+    team.git("push", "--quiet", "--all", "origin")
+    assert _there(team) == {*team.packs()}
+    assert team.run("git", "push", "--tags", "origin").stderr.count("git-theta") == 0

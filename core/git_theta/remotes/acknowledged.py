@@ -34,7 +34,29 @@ class Acknowledged:
     def __init__(self, folder: Path, url: str) -> None:
         name = hashlib.sha256(os.fsencode(url)).hexdigest()[:32]
         self.path = folder / name
+        self._history = folder / f"{name}.history"
         self._packs: set[str] | None = None
+
+    @property
+    def has_history(self) -> bool:
+        """Whether all of a history has been sent to the store, or found there, from here."""
+        return self._history.exists()
+
+    def add_history(self) -> None:
+        """Record that the store has all packs of a history.
+
+        Raises
+        ------
+        StoreError
+            When the record cannot be written.
+        """
+        if self.has_history:
+            return
+        try:
+            self._history.parent.mkdir(parents=True, exist_ok=True)
+            self._history.touch()
+        except OSError as fault:
+            raise _not_written(self._history, fault) from fault
 
     @property
     def packs(self) -> set[str]:

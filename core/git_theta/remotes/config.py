@@ -50,6 +50,15 @@ def remotes() -> list[str]:
     return run.text("remote").splitlines()
 
 
+def named(remote: str) -> str:
+    """The name of the remote that git was given by its URL; what was given where none has it."""
+    for line in [] if remote in remotes() else run.text("remote", "--verbose").splitlines():
+        name, _, url = line.partition("\t")
+        if url == f"{remote} (push)":
+            return name
+    return remote
+
+
 def configured() -> dict[str, str]:
     """The stores that the configuration names, by remote, as they stand there."""
     pattern = rf"^remote\..*\.{VARIABLE.lower()}$"

@@ -16,7 +16,7 @@ from git_theta.errors import GitError, MissingPackError, ThetaError
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import quoted
 from git_theta.remotes.acknowledged import Acknowledged
-from git_theta.remotes.config import Chosen, choose, identity, open_url, remotes
+from git_theta.remotes.config import Chosen, choose, identity, named, open_url, remotes
 from git_theta.remotes.needs import Need, fresh_hints, needs_of, total
 from git_theta.remotes.ref import REF, PacksRef, print_hints, warn_of_deletion
 
@@ -82,14 +82,19 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
     StoreError
         When the store cannot be asked or written to.
     """
+    pushed = pushed._replace(remote=named(pushed.remote))
     new, old = _needs(repository, pushed)
     if not new and not old:
         return None
     chosen = choose(pushed.remote)
     record = Acknowledged(repository.folder / "theta" / "remotes", identity(pushed.remote))
-    if chosen.by == "config" and not record.path.exists():
-        # A store that was set for a remote which has commits already: nobody sent their packs.
-        new, old = list(needs_of(repository, *pushed.tips)), []
+    if not (record.has_history or pushed.everything):
+        # The remote may have commits whose packs nobody ever sent to this store.
+        whole = list(needs_of(repository, *pushed.tips, *_tracking(pushed.remote)))
+        if chosen.by == "config":
+            new = list(needs_of(repository, *pushed.tips))
+        seen = {need.blob for need in new}
+        old = [need for need in whole if need.blob not in seen]
     store = open_url(chosen.url)
     ref = PacksRef(repository, pushed.remote)
     plan = _plan(
@@ -107,6 +112,7 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
         pointers = {pack: size for pack, size in pointers.items() if pack not in record}
     ref.publish(pointers, plan.hints, trusting=not pushed.everything)
     record.add(plan.packs)
+    record.add_history()
     return plan
 
 
@@ -116,13 +122,18 @@ def _needs(repository: Repository, pushed: Pushed) -> tuple[list[Need], list[Nee
         return [], []
     if pushed.everything:
         return list(needs_of(repository, *pushed.tips)), []
-    tracking = [f"--remotes={pushed.remote}"] if pushed.remote in remotes() else []
-    new = list(needs_of(repository, *pushed.tips, "--not", *pushed.known, *tracking))
+    there = ("--not", *pushed.known, *_tracking(pushed.remote))
+    new = list(needs_of(repository, *pushed.tips, *there))
     found = repository.objects([f"{tip}^{{tree}}" for tip in pushed.tips])
     trees = list(dict.fromkeys(tree[0] for tree in found if tree))
     seen = {need.blob for need in new}
     old = [need for need in needs_of(repository, *trees) if need.blob not in seen] if trees else []
     return new, old
+
+
+def _tracking(remote: str) -> list[str]:
+    """What names the commits that a remote had when it was last asked."""
+    return [f"--remotes={remote}"] if remote in remotes() else []
 
 
 def _plan(
