@@ -144,17 +144,20 @@ def _lfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LfsServer]
         pytest.fail("git-lfs is not installed") if _IN_CI else pytest.skip(
             "git-lfs is not installed"
         )
-    python = environment("giftless", GIFTLESS)
-    folder = tmp_path_factory.mktemp("lfs-server")
+    server = giftless(environment("giftless", GIFTLESS), tmp_path_factory.mktemp("lfs-server"))
+    yield server
+    server.close()
+
+
+def giftless(python: Path, folder: Path) -> LfsServer:
+    """A Git LFS server that keeps all in a folder; it does not run yet."""
     (folder / "giftless.yaml").write_text(_GIFTLESS_CONFIG.format(objects=folder / "objects"))
     env = {
         "GIFTLESS_CONFIG_FILE": str(folder / "giftless.yaml"),
         "FLASK_APP": "giftless.wsgi_entrypoint",
     }
     command = [str(python), "-m", "flask", "run", "--host", "127.0.0.1", "--port", "0"]
-    server = LfsServer(command, env, folder)
-    yield server
-    server.close()
+    return LfsServer(command, env, folder)
 
 
 @pytest.fixture

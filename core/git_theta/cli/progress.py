@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+from git_theta.storage.interface import unwatched
+
 PATIENCE = 2.0
 """Seconds before anything is shown."""
 
@@ -30,7 +32,7 @@ def human_size(nbytes: int) -> str:
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show how far a piece of work is; gives the function that is told how many bytes were done."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield unwatched
         return
     bar = _Bar(what, total)
     try:

@@ -117,18 +117,22 @@ def open_url(url: str) -> Store:
 
 
 def identity(remote: str) -> str:
-    """What the packs that a remote's store acknowledged are recorded under.
+    """What the packs that a remote's store acknowledged are recorded under; errors as in :func:`choose`."""
+    return identity_of(choose(remote))
+
+
+def identity_of(chosen: Chosen) -> str:
+    """What the packs that a store acknowledged are recorded under.
 
     The URL, and of a store that is found through a git remote what that remote points to: so the
     record of one server is not taken for another's.
     """
-    url = store_url(remote)
-    if not url.startswith("lfs://"):
-        return url
-    name = re.escape(url.removeprefix("lfs://"))
+    if not chosen.url.startswith("lfs://"):
+        return chosen.url
+    name = re.escape(chosen.url.removeprefix("lfs://"))
     pattern = rf"^(remote\.{name}\.(url|pushurl|lfsurl|lfspushurl)|lfs\.(url|pushurl)|url\..*)$"
     said = os.fsdecode(run.run("config", "-z", "--get-regexp", pattern, ok=(0, 1)))
-    return f"{url}\n{said}{_tracked('.lfsconfig', 'lfs.url')}"
+    return f"{chosen.url}\n{said}{_tracked('.lfsconfig', 'lfs.url')}"
 
 
 def default(remote: str) -> str:
@@ -207,22 +211,32 @@ def to_url(location: str, folder: Path | None = None) -> str:
 
 
 def _store_type(url: str) -> StoreType:
+    from git_theta.storage.builtin import theta_stores
+
+    scheme = url.partition("://")[0].lower()
+    for builtin in theta_stores():  # these win anyway, and all plugins take time to import
+        if builtin.scheme == scheme:
+            return builtin
     from git_theta.plugins import installed
 
-    return installed().store_type(url.partition("://")[0].lower())
+    return installed().store_type(scheme)
 
 
 def _tracked(name: str, variable: str) -> str:
     """A variable of a tracked file: from the work tree, else the index, else HEAD."""
     top = run.text("rev-parse", "--show-toplevel", ok=(0, 128))
     file = Path(top, name) if top else None
-    sources = [("--blob", f":{name}"), ("--blob", f"HEAD:{name}")]
     if file and file.is_file() and not file.is_symlink() and file.stat().st_size <= _MAX_BYTES:
         sources = [("--file", str(file))]
+    else:
+        asked = f":{name}\nHEAD:{name}\n".encode()
+        found = run.text("cat-file", "--batch-check", input=asked).splitlines()
+        blobs = [line.split()[0] for line in found if line.split()[1:2] == ["blob"]]
+        sources = [("--blob", blob) for blob in blobs]
     for option, source in sources:
         try:
-            found = run.run("config", option, source, "-z", "--get", variable)
-        except GitError:  # no such file, no such variable there, or no valid file
+            value = run.run("config", option, source, "-z", "--get", variable)
+        except GitError:  # no such variable there, or no valid file
             continue
-        return os.fsdecode(found).removesuffix("\0")
+        return os.fsdecode(value).removesuffix("\0")
     return ""

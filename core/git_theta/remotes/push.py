@@ -8,6 +8,7 @@ trees name that the store never acknowledged here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ from git_theta.errors import GitError, MissingPackError, ThetaError
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import quoted
 from git_theta.remotes.acknowledged import Acknowledged
-from git_theta.remotes.config import Chosen, choose, identity, named, open_url, remotes
+from git_theta.remotes.config import Chosen, choose, identity_of, named, open_url, remotes
 from git_theta.remotes.needs import Need, fresh_hints, needs_of, total
 from git_theta.remotes.ref import REF, PacksRef, print_hints, warn_of_deletion
 
@@ -87,7 +88,7 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
     if not new and not old:
         return None
     chosen = choose(pushed.remote)
-    record = Acknowledged(repository.folder / "theta" / "remotes", identity(pushed.remote))
+    record = Acknowledged(repository.folder / "theta" / "remotes", identity_of(chosen))
     if not (record.has_history or pushed.everything):
         # The remote may have commits whose packs nobody ever sent to this store.
         whole = list(needs_of(repository, *pushed.tips, *_tracking(pushed.remote)))
@@ -103,10 +104,13 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
     if plan.send:
         from git_theta.remotes.surplus import find_surplus  # numpy: not for a push of no concern
 
-        plan.surplus = find_surplus(repository, plan.send, [*new, *old], pushed.tips)
+        with ThreadPoolExecutor(1) as beside:  # a store mostly waits
+            surplus = beside.submit(find_surplus, repository, plan.send, [*new, *old], pushed.tips)
+            if not dry_run:
+                _send(repository, store, plan)
+        plan.surplus = surplus.result()
     if dry_run:
         return plan
-    _send(repository, store, plan)
     pointers = plan.packs if chosen.url.startswith("lfs://") else {}
     if not pushed.everything:
         pointers = {pack: size for pack, size in pointers.items() if pack not in record}
@@ -209,8 +213,6 @@ def _replace(
 
 
 def _send(repository: Repository, store: Store, plan: Plan) -> None:
-    if not plan.send:
-        return
     files = {pack: repository.store.packs.path(pack) for pack in plan.send}
     with progress(f"Sending weights to {plan.chosen.url}", plan.nbytes) as advance:
         store.put(files, advance)

@@ -11,12 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from git_theta.contents import read_contents
 from git_theta.errors import MetadataError, MissingPackError, PackError
 from git_theta.git.repository import Repository
 from git_theta.items import all_items
 from git_theta.metadata import parse
-from git_theta.plugins import installed
 from git_theta.remotes.needs import Need, needs_of
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
@@ -113,6 +111,9 @@ def _buffers(repository: Repository, need: Need) -> set[BufferId]:
         return set()
     found = {buffer for buffer, _ in all_items(metadata)}
     if metadata.skeleton.cuts:
+        from git_theta.contents import read_contents  # numpy, and all plugins
+        from git_theta.plugins import installed
+
         with contextlib.suppress(MetadataError, PackError):
             items = read_contents(metadata, need.path, store=repository.store, plugins=installed())
             found.update(item.buffer for item in items)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from git_theta.errors import StoreError
-from git_theta.storage.interface import Advance
+from git_theta.storage.interface import Advance, unwatched
 
 _POLL = 0.1
 """Seconds between looks at the file in which git-lfs tells its progress."""
@@ -93,6 +93,8 @@ class Progress:
 
     def __init__(self, file: Path, sizes: Mapping[str, int], advance: Advance) -> None:
         self.file = file
+        self.watched = advance is not unwatched
+        """Whether anyone is told. git-lfs waits for the disk with every line: 1 s for 128 MB."""
         self._sizes, self._advance = sizes, advance
         self._told = dict.fromkeys(sizes, 0)
         self._read = 0
@@ -138,7 +140,7 @@ def git_lfs(
     for name, value in config.items():
         command += ["-c", f"{name}={value}"]
     variables = {**os.environ, **env, "LC_ALL": "C", "LANGUAGE": ""}
-    if progress:
+    if progress and progress.watched:
         variables["GIT_LFS_PROGRESS"] = str(progress.file)
     try:
         process = subprocess.Popen(
@@ -162,7 +164,7 @@ def git_lfs(
 def _communicate(
     process: subprocess.Popen[bytes], input: bytes, progress: Progress | None
 ) -> bytes:
-    if not progress:
+    if not progress or not progress.watched:
         return process.communicate(input)[0]
     remaining: bytes | None = input
     while True:

@@ -40,16 +40,22 @@ class LfsStore(Store):
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._temporary = endpoint.folder / "theta" / "tmp"
+        self._lacking: set[str] = set()
+        """What the server was found to lack, so that it need not be asked again before a put."""
 
     def missing(self, packs: Mapping[str, int]) -> set[str]:
         """Those of ``packs`` that the server does not have: one request for a hundred."""
         there, _ = self._ask(_checked(packs))
-        return packs.keys() - there
+        lacking = packs.keys() - there
+        self._lacking |= lacking
+        return lacking
 
     def put(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
         """Send what is missing, eight packs at a time; then ask whether it is there."""
         sizes = {pack: _nbytes(packs[pack], pack) for pack in _checked(packs)}
-        sizes = {pack: sizes[pack] for pack in sorted(self.missing(sizes))}
+        unknown = {pack: size for pack, size in sizes.items() if pack not in self._lacking}
+        lacking = self.missing(unknown) | (sizes.keys() - unknown.keys())
+        sizes = {pack: sizes[pack] for pack in sorted(lacking)}
         if not sizes:
             return
         for pack in sizes:
@@ -64,6 +70,7 @@ class LfsStore(Store):
             answer = self._run(folder, *args, input=oids, progress=progress)
         if answer.code:
             raise answer.error(f"Cannot send {_count(sizes)} to the {self._name}")
+        self._lacking -= sizes.keys()
         _, lacking = self._ask(sizes)
         if lacking:
             raise StoreError(

@@ -1,0 +1,86 @@
+"""Push a history of one file, v0 to v8, all at once: bytes that servers get, and seconds.
+
+usage: python benchmarks/push.py FOLDER [ROUNDS]
+
+FOLDER has the versions of one file, in the order of their names. Each of git-theta and Git LFS
+pushes to a repository on this machine and to a Git LFS server (giftless) over loopback. Bytes at the
+server are counted by a proxy in a push of its own, since the proxy takes its time; of the rounds the
+shortest counts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from repository import Bench, bench
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from fixture_servers import GIFTLESS, LfsServer, environment, giftless
+
+
+def main() -> None:
+    """Print a line for each system and place."""
+    folder = Path(sys.argv[1])
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    versions = sorted(
+        file for file in folder.iterdir() if file.stem.startswith("v") and file.stem[1:].isdigit()
+    )
+    found: dict[tuple[str, str], tuple[float, int]] = {}
+    for system in ("theta", "lfs"):
+        with bench(system, f"model{versions[0].suffix}") as repository:
+            for version in versions:
+                shutil.copyfile(version, repository.file)
+                repository.run(f"git add . && git commit -qm {version.stem}")
+            found[system, "path"] = _to_a_path(repository, rounds)
+            found[system, "server"] = _to_a_server(repository, rounds)
+    print(f"{len(versions)} versions, {sum(file.stat().st_size for file in versions):,} bytes")
+    for place in ("path", "server"):
+        (seconds, sent), (lfs_seconds, lfs_sent) = found["theta", place], found["lfs", place]
+        print(
+            f"{place:6}  git-theta {sent:>11,} bytes {seconds:6.2f} s"
+            f"  Git LFS {lfs_sent:>11,} bytes {lfs_seconds:6.2f} s"
+            f"  ratio {sent / lfs_sent:.3f} {seconds / lfs_seconds:.2f}"
+        )
+
+
+def _to_a_path(repository: Bench, rounds: int) -> tuple[float, int]:
+    seconds, sent = [], 0
+    for number in range(rounds):
+        bare = repository.path.parent / f"bare{number}.git"
+        repository.run(f"git init -q --bare {bare} && git remote add path{number} {bare}")
+        seconds.append(repository.run(f"git push -q path{number} main"))
+        objects = (bare / "lfs").rglob("*")
+        sent = sum(file.stat().st_size for file in objects if file.is_file())
+        shutil.rmtree(bare)
+    return min(seconds), sent
+
+
+def _to_a_server(repository: Bench, rounds: int) -> tuple[float, int]:
+    folder = repository.path.parent / "server"
+    folder.mkdir()
+    server: LfsServer = giftless(environment("giftless", GIFTLESS), folder)
+    server.start()
+    seconds = []
+    try:
+        for number in range(rounds + 1):
+            counted = number == rounds
+            url = server.url if counted else f"http://127.0.0.1:{server.proxy.upstream}"
+            bare = repository.path.parent / f"served{number}.git"
+            repository.run(f"git init -q --bare {bare} && git remote add served{number} {bare}")
+            lfs = f"{url}/org/n{number}.git/info/lfs"
+            server.object(f"org/n{number}", "x").parent.mkdir(parents=True)
+            repository.run(f"git config remote.served{number}.lfsurl {lfs}")
+            taken = repository.run(f"git push -q served{number} main")
+            if not counted:
+                seconds.append(taken)
+                shutil.rmtree(server.object(f"org/n{number}", "x").parent)
+        return min(seconds), server.proxy.sent
+    finally:
+        server.close()
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
