@@ -3,9 +3,9 @@
 usage: python benchmarks/push.py FOLDER [ROUNDS]
 
 FOLDER has the versions of one file, in the order of their names. Each of git-theta and Git LFS
-pushes to a repository on this machine and to a Git LFS server (giftless) over loopback. Bytes at the
-server are counted by a proxy in a push of its own, since the proxy takes its time; of the rounds the
-shortest counts.
+pushes to a repository on this machine and to a Git LFS server (giftless) over loopback. Bytes are
+counted before the server by a proxy, in a push of its own, since the proxy takes its time; of the
+rounds the shortest counts.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def open_url(url: str) -> Store:
 
 
 def identity(remote: str) -> str:
-    """What the packs that a remote's store acknowledged are recorded under; errors as in :func:`choose`."""
+    """:func:`identity_of` the store of a remote; errors as in :func:`choose`."""
     return identity_of(choose(remote))
 
 
