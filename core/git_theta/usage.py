@@ -5,16 +5,16 @@ Only metadata and the directories of packs are looked at; no weights are decoded
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from git_theta.contents import Item, read_contents
-from git_theta.errors import MissingPackError, PackError
+from git_theta.errors import PackError
 from git_theta.items import item_name
 from git_theta.metadata import Metadata
 from git_theta.plugins import Plugins
-from git_theta.storage.chain import chain
+from git_theta.storage.chain import Ways
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId, Payload
@@ -67,6 +67,7 @@ class Ledger:
     def __init__(self, store: LocalStore, plugins: Plugins) -> None:
         self.costs: dict[Key, Cost] = {}
         self._store, self._plugins = store, plugins
+        self._ways = Ways(store)
         self._reads: dict[Key, frozenset[Key]] = {}
 
     def use(self, metadata: Metadata, path: str) -> Use:
@@ -75,11 +76,11 @@ class Ledger:
             items = read_contents(metadata, path, store=self._store, plugins=self._plugins)
         except PackError as fault:
             return Use(metadata, (), (str(fault.args[0]),))
-        located = self._store.find(item.buffer for item in items)
+        located = self._ways.find([item.buffer for item in items])
         places: list[Place] = []
         lacking: dict[str, None] = {}
         for item in items:
-            place = self._place(item, located.get(item.buffer, ()))
+            place = self._place(item, located.get(item.buffer))
             if place is None:
                 lacking[item_name(metadata, item.number)] = None
             else:
@@ -90,22 +91,16 @@ class Ledger:
         """Stored bytes of payloads together."""
         return sum(self.costs[key].stored for key in keys)
 
-    def _place(self, item: Item, locations: Sequence[Location]) -> Place | None:
-        for location in locations:
-            key = location.pack, location.payload
-            if key not in self._reads:
-                try:
-                    self._look(location)
-                except (MissingPackError, PackError):
-                    continue
-            return Place(item, key, self._reads[key])
-        return None
-
-    def _look(self, location: Location) -> None:
-        payloads = chain(self._store, location)
-        for key, payload in payloads.items():
-            self.costs.setdefault(key, _cost(payload))
-        self._reads[location.pack, location.payload] = frozenset(payloads)
+    def _place(self, item: Item, location: Location | None) -> Place | None:
+        if location is None:
+            return None
+        key = location.pack, location.payload
+        if key not in self._reads:
+            payloads = self._ways.chain(location)
+            for one, payload in payloads.items():
+                self.costs.setdefault(one, _cost(payload))
+            self._reads[key] = frozenset(payloads)
+        return Place(item, key, self._reads[key])
 
 
 def _cost(payload: Payload) -> Cost:

@@ -73,4 +73,5 @@ def test_an_unknown_file_is_all_skeleton(tmp_path: Path) -> None:
         assert len(data) < logical < len(data) + 10_000
         (lost,) = {place.key[0] for place in use.places}
         store.remove(lost)
+        ledger = Ledger(store, plugins())
         assert ledger.use(use.metadata, "model.bin").lacking == ("the skeleton",)

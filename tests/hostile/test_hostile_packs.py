@@ -36,6 +36,7 @@ from git_theta.serializers.planes import Planes
 from git_theta.smudge import content, rebuild
 from git_theta.source import BytesSource
 from git_theta.storage.buffers import store_buffers
+from git_theta.storage.chain import MAX_READS
 from git_theta.storage.decode import Reader
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import MAX_DIRECTORY, Pack
@@ -460,7 +461,7 @@ def test_buffers_that_stand_on_each_other_end(tmp_path: Path, depths: tuple[int,
     with LocalStore(tmp_path) as store:
         assert not store.damaged
         for data in (A, B):
-            with pytest.raises(ThetaError, match="No pack in the store"):
+            with pytest.raises(ThetaError, match="only in terms of one another"):
                 read(store, data)
         assert len(list(verify_packs(store, PLUGINS))) == 3
         put(tmp_path, pack_of(B, [row(B)]))
@@ -492,17 +493,17 @@ def test_file_is_stored_where_the_store_only_claims_to_have_it(tmp_path: Path, d
             versions = [print_metadata(lies)]
 
 
-def test_depth_that_lies_ends(tmp_path: Path) -> None:
-    """Nine payloads that each say depth two, on top of each other."""
-    buffers = [bytes([n]) * 10 for n in range(10)]
+def test_depth_that_lies_is_only_a_hint_and_ends(tmp_path: Path) -> None:
+    """Payloads that each say depth two, on top of each other; the last stands on too many."""
+    buffers = [bytes([n]) * 10 for n in range(MAX_READS + 1)]
     for data, base in zip(buffers[1:], buffers[:-1], strict=True):
         put(tmp_path, based(data, base, 2))
     put(tmp_path, pack_of(buffers[0], [row(buffers[0])]))
     with LocalStore(tmp_path) as store:
-        for data in buffers[2:]:
-            with pytest.raises(ThetaError, match="No pack in the store"):
-                read(store, data)
-        assert read(store, buffers[1]) == buffers[1]
+        for data in buffers[:-1]:
+            assert read(store, data) == data
+        with pytest.raises(ThetaError, match=f"more than {MAX_READS} payloads"):
+            read(store, buffers[-1])
 
 
 def test_many_ways_that_lead_nowhere_are_tried_once(tmp_path: Path) -> None:

@@ -18,13 +18,17 @@ from git_theta.plugins import Plugins
 from git_theta.recent import recent
 from git_theta.serializers.interface import Serializer
 from git_theta.source import BytesSource, Source, Window
+from git_theta.storage.chain import Ways
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import Pack
-from git_theta.storage.payload import MAX_DEPTH, SHORT, BufferId, Members, Payload, StoredPart
+from git_theta.storage.payload import SHORT, BufferId, Members, Payload, StoredPart
 from git_theta.updates.interface import Part, Update
 
 _UNREADABLE = (MissingPackError, MissingPluginError, PackError)
+
+MAX_TRIES = 16
+"""Payloads of one buffer that are tried before it is given up."""
 
 
 class Blocks(Source):
@@ -125,16 +129,11 @@ class Reader:
 
     def __init__(self, store: LocalStore, plugins: Plugins) -> None:
         self._store, self._plugins = store, plugins
+        self._ways = Ways(store)
         self._payloads: dict[tuple[str, int], tuple[Payload, Source, list[int]]] = {}
-        self._damaged: dict[tuple[str, int], ThetaError] = {}
+        self._damaged: dict[BufferId, ThetaError] = {}
 
-    def open(
-        self,
-        buffer: BufferId,
-        locations: Sequence[Location] | None = None,
-        *,
-        depth: int = MAX_DEPTH,
-    ) -> Source:
+    def open(self, buffer: BufferId, locations: Sequence[Location] | None = None) -> Source:
         """A buffer of the store; what is read of it is decoded then.
 
         The bytes are not verified: the caller compares digests, of the buffer or of the whole
@@ -147,44 +146,38 @@ class Reader:
         PackError
             When a pack is corrupt.
         """
-        if locations is None:
-            locations = self._store.find([buffer]).get(buffer, ())
-        fault: Exception | None = None
-        for location in locations:
-            if location.depth > depth:
-                continue
+        if buffer in self._damaged:  # bases that lead nowhere on many ways are tried once
+            raise self._damaged[buffer]
+        located = None if locations is None else {buffer: locations}
+        fault: ThetaError | None = None
+        for _ in range(MAX_TRIES):
+            location = self._ways.find([buffer], located).get(buffer)
+            if location is None:
+                fault = fault or self._ways.fault(buffer)
+                break
             try:
                 return self._open(buffer, location)
             except _UNREADABLE as error:  # another payload may do
                 fault = error
-        if fault:
-            raise fault
-        raise MissingPackError(
-            f"No pack in the store {self._store.folder} holds the buffer {buffer}",
-            remedy="Run git theta fetch --all, or copy packs from another clone's store",
-        )
+                self._ways.avoid(location)
+        assert fault
+        self._damaged[buffer] = fault
+        raise fault
 
     def _open(self, buffer: BufferId, location: Location) -> Source:
         key = (location.pack, location.payload)
         if key not in self._payloads:
             pack = self._store.pack(location.pack)
-            if key in self._damaged:  # bases that lead nowhere on many ways are tried once
-                raise self._damaged[key]
-            try:
-                payload = pack.payload(location.payload)
-                source = self._open_checked(pack, payload, location.payload)
-            except _UNREADABLE as fault:
-                self._damaged[key] = fault
-                raise
+            payload = pack.payload(location.payload)
+            source = self._open_checked(pack, payload, location.payload)
             buffers = payload.buffers
             sizes = buffers.sizes if isinstance(buffers, Members) else (buffers[0][1],)
             self._payloads[key] = payload, source, list(accumulate(sizes, initial=0))
-        payload, source, starts = self._payloads[key]
-        slot = location.slot
-        identity, nbytes = payload.buffers[slot] if slot + 1 < len(starts) else (None, 0)
-        if identity != buffer:
-            raise PackError(f"The index is wrong about {buffer}", remedy="Run git theta fsck")
-        return source if len(starts) == 2 else Window(source, starts[slot], nbytes)
+        _, source, starts = self._payloads[key]
+        if len(starts) == 2:
+            return source
+        start, end = starts[location.slot : location.slot + 2]
+        return Window(source, start, end - start)
 
     def _open_checked(self, pack: Pack, payload: Payload, number: int) -> Source:
         try:
@@ -201,8 +194,7 @@ class Reader:
             blocks = BundleBlocks if part.sizes else Blocks
             parts.append(Part(part.dtype, blocks(pack, start, part, serializer)))
             start += sum(part.lengths)
-        # bases lie strictly shallower, so payloads that met cannot loop
-        bases = [self.open(base, depth=payload.depth - 1) for base in payload.bases]
+        bases = [self.open(base) for base in payload.bases]  # by ways that do not loop
         name, distribution = payload.update
         update_type = plugins.update_type(name, distribution=distribution)
         buffers = payload.buffers

@@ -1,18 +1,18 @@
-"""Puts new packs in the place of old ones, so that the store is valid at every moment.
+"""Takes packs out of a store, so that it is valid at every moment: what could be read still can.
 
-The new packs come first. An old one goes only when everything in it is elsewhere, nothing that
-stays stands on it, and nobody else has the store open.
+New packs, if there are any, come first. An old one goes only when everything that must stay can be
+read well without it, and nobody else has the store open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Set
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Collection, Set
 
+from git_theta.storage.chain import Key, Ways
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import BufferId, Payload
+from git_theta.storage.payload import MAX_DEPTH, BufferId, Payload
 
 PATIENCE = 60.0
 """Seconds that old packs are kept for others that have the store open."""
@@ -46,54 +46,55 @@ def replace_packs(
         if not alone:
             return leaving
         store.refresh()
-        staying = _needed(store, leaving, fresh)
-        for pack in _dependents_first(store, leaving - staying):
+        staying = needed_of(store, leaving, stored_buffers(store))
+        for pack in sorted(leaving - staying):
             store.remove(pack)
     return staying
 
 
-def _needed(store: LocalStore, leaving: Set[str], fresh: Set[str]) -> set[str]:
-    """Those of the leaving packs that have something only they have, or that others stand on."""
-    staying = {pack for pack in leaving if _has_unique(store, pack, leaving)}
-    waiting = [*staying, *(store.packs.packs() - leaving - fresh - store.damaged.keys())]
-    while waiting:
-        for payload in _payloads(store, waiting.pop()):
-            for located in _bases(store, payload):
-                stays = [at for at in located if at.pack not in leaving or at.pack in staying]
-                if located and not stays:
-                    staying.add(located[0].pack)
-                    waiting.append(located[0].pack)
-    return staying
+def stored_buffers(store: LocalStore) -> list[BufferId]:
+    """Every buffer that a pack of the store holds; damaged packs are left aside."""
+    packs = sorted(store.packs.packs() - store.damaged.keys())
+    found = (buffer for pack in packs for *_, buffer in store.pack(pack).buffers())
+    return list(dict.fromkeys(found))
 
 
-def _has_unique(store: LocalStore, pack: str, leaving: Collection[str]) -> bool:
-    """Whether a pack holds a buffer that no pack holds which stays."""
-    buffers = [buffer for *_, buffer in store.pack(pack).buffers()]
-    located = store.find(buffers)
-    return any(all(at.pack in leaving for at in located[buffer]) for buffer in buffers)
+def needed_of(store: LocalStore, leaving: Set[str], buffers: Collection[BufferId]) -> set[str]:
+    """Those of the leaving packs without which some of the buffers could not be read well.
+
+    Well means: in as few payloads and bytes as a writer may make it take, if that is so now.
+
+    Raises
+    ------
+    PackError
+        When a pack is damaged.
+    """
+    before, staying = Ways(store), set[str]()
+    now = before.find(buffers)
+    while True:
+        after = Ways(store, without=leaving - staying)
+        later = after.find(now)
+        missed: set[str] = set()
+        for buffer, location in now.items():
+            if not _serves(after, later.get(buffer), before, location):
+                missed |= {pack for pack, _ in before.chain(location)} & leaving
+        if missed <= staying:
+            return staying
+        staying |= missed
 
 
-def _dependents_first(store: LocalStore, leaving: Set[str]) -> list[str]:
-    """Packs in an order in which those go last that the others stand on."""
-    sorter: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(sorted(leaving), ()))
-    for pack in sorted(leaving):
-        for payload in _payloads(store, pack):
-            for located in _bases(store, payload):
-                for base in {at.pack for at in located} & leaving - {pack}:
-                    sorter.add(base, pack)
-    try:
-        return list(sorter.static_order())
-    except CycleError:  # packs that stand on each other
-        return sorted(leaving)
+def _serves(after: Ways, later: Location | None, before: Ways, now: Location) -> bool:
+    """Whether a buffer is read as well as is asked for, or as before."""
+    if later is None:
+        return False
+    if later == now and now.depth == 1:
+        return True
+    return _is_short(after.chain(later), later) or not _is_short(before.chain(now), now)
 
 
-def _payloads(store: LocalStore, pack: str) -> Iterator[Payload]:
-    opened = store.pack(pack)
-    return (opened.payload(number) for number in range(len(opened)))
-
-
-def _bases(store: LocalStore, payload: Payload) -> Iterator[list[Location]]:
-    """Where each base of a payload can be read from, to decode it."""
-    found: dict[BufferId, list[Location]] = store.find(payload.bases) if payload.bases else {}
-    for base in payload.bases:
-        yield [at for at in found.get(base, ()) if at.depth < payload.depth]
+def _is_short(chain: dict[Key, Payload], location: Location) -> bool:
+    if len(chain) == 1:
+        return True
+    nbytes = chain[location.pack, location.payload].buffers[location.slot][1]
+    read = sum(payload.nbytes for payload in chain.values())
+    return len(chain) <= MAX_DEPTH and read <= 2 * nbytes + 4096

@@ -12,7 +12,7 @@ from git_theta.dtypes import BITS, count_bytes
 from git_theta.errors import MissingPackError, MissingPluginError, PackError
 from git_theta.plugins import Plugins
 from git_theta.source import Source
-from git_theta.storage.chain import chain
+from git_theta.storage.chain import Ways
 from git_theta.storage.decode import Reader
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.local import LocalStore
@@ -114,7 +114,7 @@ def find_grounds(
 
     ``nbytes`` is the length of the buffer that shall stand on them.
     """
-    reader = Reader(store, plugins)
+    reader, ways = Reader(store, plugins), Ways(store)
     waiting = list(candidates)
     seen = {new}
     while waiting:
@@ -124,8 +124,7 @@ def find_grounds(
             continue
         seen.add(buffer)
         try:
-            location = store.find([buffer])[buffer][0]
-            payloads = chain(store, location)
+            payloads = ways.chain(ways.find([buffer])[buffer])
             data = reader.open(buffer)
             base = Base(buffer, data, store.packs)
         except (KeyError, *_UNREADABLE):
