@@ -20,6 +20,8 @@ from git_theta.storage.payload import BufferId
 
 Result = TypeVar("Result")
 
+USERS = "users.lock"
+"""The file in a local store's folder that is locked by whoever has it open."""
 OPEN_PACKS = 64
 """Of how many packs the directories are kept."""
 
@@ -39,7 +41,7 @@ class LocalStore:
             self.packs.folder.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise StoreError(f"Cannot create the store {folder}: {fault}") from fault
-        self._users = FileLock(folder / "users.lock")
+        self._users = FileLock(folder / USERS)
         self._users.share()
         self.index = Index(folder / "index.sqlite")
         self.damaged: dict[str, PackError] = {}
