@@ -113,6 +113,9 @@ def clean(
             _check_stored(path, chunks, described, runs, places)
         elif next(wanted, None):
             places = {}  # who names packs has stored the file; here half of it is not
+        hints = pack_hints(items, places, store)
+        for hint in hints if write else ():
+            store.packs.freshen(hint.pack)
         metadata = Metadata(
             _formats(detected, plugins),
             digest,
@@ -120,7 +123,7 @@ def clean(
             skeleton,
             described.groups,
             described.buffers,
-            pack_hints(items, places, store),
+            hints,
         )
         return Cleaned(_print(metadata), detected.warning)
 

@@ -8,19 +8,33 @@ found by its digest wherever it lies.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from git_theta.errors import StoreError
 from git_theta.plugins import Plugins
 from git_theta.rewrite import Rewriter, Version
+from git_theta.storage.chain import Ways
 from git_theta.storage.combine import combine
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.local import LocalStore
 from git_theta.storage.lock import FileLock
-from git_theta.storage.replace import PATIENCE, replace_packs
+from git_theta.storage.payload import BufferId
+from git_theta.storage.replace import PATIENCE, replace_packs, stored_buffers
+
+
+class Garbage(Protocol):
+    """Tells what of a store nobody needs any more."""
+
+    def packs(self) -> set[str]:
+        """Packs that are old enough for what no version refers to in them to go."""
+
+    def referenced(self) -> set[BufferId]:
+        """The buffers that versions refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,7 @@ def repack(
     dense: bool = False,
     dry_run: bool = False,
     patience: float = PATIENCE,
+    garbage: Garbage | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Repacked:
     """Store everything anew, and replace the packs if that takes fewer bytes.
@@ -54,7 +69,8 @@ def repack(
     Parameters
     ----------
     store
-        What to rewrite; buffers that no version refers to are kept as well.
+        What to rewrite. A pack that holds a difference to what is not here, as of what was pruned
+        or fetched in part, stays as it is.
     plugins
         Where update types are found.
     versions
@@ -66,6 +82,8 @@ def repack(
     patience
         Seconds to wait for others that have the store open, before old packs are left to the next
         time.
+    garbage
+        What of it goes that no version refers to; None: nothing.
     advance
         Told how many bytes were stored anew.
 
@@ -80,12 +98,13 @@ def repack(
         store.refresh()
         for fault in store.damaged.values():
             raise fault
-        old = store.packs.packs()
+        old = store.packs.packs() - _incomplete(store)
+        expired = garbage.packs() & old if garbage else set()
         with LocalStore(folder) as written:
             rewriter = Rewriter(store, written, plugins, advance, dense=dense)
             for version in versions:
                 rewriter.add_version(version)
-            rewriter.add_rest(old)
+            rewriter.add_rest(old - expired)
             new = PackFolder(folder / "new")
             combine((written.pack(pack) for pack in rewriter.packs), new)
         before, after = _nbytes(store.packs, old), _nbytes(new, new.packs())
@@ -93,8 +112,23 @@ def repack(
         counts = len(versions), len(old), before, len(new.packs()), after
         left = set()
         if changed and not dry_run:
-            left = replace_packs(store, old, new, patience=patience)
+            needed = partial(_needed, store, garbage, expired) if garbage else None
+            left = replace_packs(store, old, new, patience=patience, needed=needed)
         return Repacked(*counts, changed, len(left))
+
+
+def _incomplete(store: LocalStore) -> set[str]:
+    """Packs that hold what cannot be read here, because it stands on what is not here."""
+    buffers = stored_buffers(store)
+    lost = buffers.keys() - Ways(store).find(list(buffers)).keys()
+    return {pack for buffer in lost for pack in buffers[buffer]}
+
+
+def _needed(store: LocalStore, garbage: Garbage, expired: Set[str]) -> list[BufferId]:
+    """What must be readable once the old packs are gone, found out when nobody can add to it."""
+    going = expired & garbage.packs()
+    kept = (buffer for buffer, packs in stored_buffers(store).items() if not packs <= going)
+    return list(dict.fromkeys([*garbage.referenced(), *kept]))
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from git_theta.plugins import Plugins
 from git_theta.skeleton import Origin
 from git_theta.source import Source
 from git_theta.storage.buffers import store_buffers
+from git_theta.storage.chain import Ways
 from git_theta.storage.decode import Reader
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
@@ -135,20 +136,21 @@ class Rewriter:
         return ordered, {base: sorted(set(found)) for base, found in standing.items()}
 
     def _fresh(self, items: Iterable[Item]) -> list[_Fresh]:
-        """Those of the items that the old store has and the new one has not, each once."""
+        """Those of the items that the old store can give and the new one has not, each once."""
         reader = Reader(self._old, self._plugins)  # it keeps all that it opened
         wanted: dict[BufferId, Item] = {}
         for item in items:
             wanted.setdefault(item.buffer, item)
         located, done = self._old.find(wanted), self._new.find(wanted)
+        readable = Ways(self._old).find(wanted, located)
         return [
             _Fresh(
                 item,
                 reader.open(item.buffer, located[item.buffer]),
-                self._bases(located[item.buffer][0]),
+                self._bases(readable[item.buffer]),
             )
             for item in wanted.values()
-            if item.buffer in located and item.buffer not in done
+            if item.buffer in readable and item.buffer not in done
         ]
 
     def _bases(self, location: Location) -> tuple[BufferId, ...]:

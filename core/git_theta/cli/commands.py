@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "show": "git_theta.cli.show:show",
     "du": "git_theta.cli.du:du",
     "repack": "git_theta.cli.repack:repack",
+    "gc": "git_theta.cli.gc:gc",
     "prune": "git_theta.cli.prune:prune",
     "fsck": "git_theta.cli.fsck:fsck",
     "doctor": "git_theta.cli.doctor:doctor",

@@ -16,6 +16,7 @@ from git_theta.plugins import installed
 from git_theta.repack import Repacked
 from git_theta.repack import repack as rewrite
 from git_theta.rewrite import Version
+from git_theta.storage.local import LocalStore
 
 EXAMPLES = """Examples:
 
@@ -43,23 +44,28 @@ def repack(dense: bool, dry_run: bool, as_json: bool) -> None:
         store = repository.store
         found = [(path, oid) for path, oid, _ in all_metadata(repository)]
         versions = [Version(path, partial(repository.blob, oid)) for path, oid in found]
-        total = sum(
-            nbytes
-            for pack in map(store.pack, store.packs.packs() - store.damaged.keys())
-            for number in range(len(pack))
-            for _, nbytes in pack.payload(number).buffers
-        )
-        with progress("Repacking", total) as advance:
+        with progress("Repacking", decoded_bytes(store)) as advance:
             done = rewrite(
                 store, installed(), versions, dense=dense, dry_run=dry_run, advance=advance
             )
     if as_json:
         click.echo(json.dumps(asdict(done) | {"dry_run": dry_run}, indent=2))
     else:
-        click.echo(_said(done, dry_run=dry_run))
+        click.echo(said(done, dry_run=dry_run))
 
 
-def _said(done: Repacked, *, dry_run: bool) -> str:
+def decoded_bytes(store: LocalStore) -> int:
+    """Bytes of all buffers that a store holds."""
+    return sum(
+        nbytes
+        for pack in map(store.pack, store.packs.packs() - store.damaged.keys())
+        for number in range(len(pack))
+        for _, nbytes in pack.payload(number).buffers
+    )
+
+
+def said(done: Repacked, *, dry_run: bool) -> str:
+    """What repacking did, for people."""
     before = f"{human_size(done.bytes_before)} in {_count(done.packs_before, 'pack')}"
     after = f"{human_size(done.bytes_after)} in {_count(done.packs_after, 'pack')}"
     if not done.changed:

@@ -6,17 +6,19 @@ only if all of history can still be fetched. Whatever needs it again fetches it.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from git_theta.errors import MissingPackError, PackError, StoreError, ThetaError
+from git_theta.errors import GitError, MissingPackError, PackError, StoreError, ThetaError
 from git_theta.git.repository import Repository
 from git_theta.remotes.acknowledged import Acknowledged
 from git_theta.remotes.config import identity, open_store, store_url
 from git_theta.remotes.keep import EVERYTHING, kept_needs, local_packs
 from git_theta.remotes.needs import needs_of
+from git_theta.remotes.ref import PacksRef
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.interface import Store
 from git_theta.storage.local import USERS
@@ -80,7 +82,7 @@ def prune(
     done = Pruned(needed={pack: sizes[pack] for pack in sorted(needed & sizes.keys())})
     asked = dict(_history(repository)) | {p: n for p, n in sizes.items() if p not in needed}
     there = _ask(repository, remotes, asked, done)
-    stranded = _stranded(repository, there.keys() | sizes.keys())
+    stranded = _stranded(repository, remotes, there.keys() | sizes.keys())
     leaving: dict[str, int] = {}
     for pack, nbytes in sorted(sizes.items()):
         if pack in needed:
@@ -173,14 +175,25 @@ def _check_apart(store: Store) -> None:
         )
 
 
-def _stranded(repository: Repository, reachable: Iterable[str]) -> set[str]:
-    """Local packs of versions whose hints name packs that are nowhere any more: repacked ones."""
-    known = set(reachable)
-    found: set[str] = set()
-    for need in needs_of(repository, *EVERYTHING):
-        if not need.packs or need.packs.keys() - known:
-            found |= local_packs(repository, need).keys()
-    return found
+def _stranded(
+    repository: Repository, remotes: Sequence[str], reachable: Collection[str]
+) -> set[str]:
+    """Local packs of versions whose hints name packs that are nowhere any more: repacked ones.
+
+    Unless a remote has fresh hints for them, and the packs that these name.
+    """
+    lost = {
+        need.blob: need
+        for need in needs_of(repository, *EVERYTHING)
+        if not need.packs or need.packs.keys() - reachable
+    }
+    for remote in remotes:
+        with contextlib.suppress(GitError):
+            fresh = PacksRef(repository, remote).hints(lost)
+            for blob, need in fresh.items():
+                if need.packs and not need.packs.keys() - reachable:
+                    lost.pop(blob, None)
+    return {pack for need in lost.values() for pack in local_packs(repository, need)}
 
 
 def _verify(
@@ -194,7 +207,7 @@ def _verify(
         for pack in list(leaving):
             file = Path(folder, pack)
             try:
-                there[pack].get({pack: file}, advance)
+                there[pack].get({pack: file}, {pack: leaving[pack]}, advance)
                 file.unlink()
             except (MissingPackError, PackError):
                 done.damaged[pack] = leaving.pop(pack)

@@ -4,11 +4,13 @@ simplest store there is (a shared disk).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,6 +19,9 @@ from git_theta.errors import MissingPackError, PackError, StoreError
 from git_theta.storage.interface import Advance, Store, StoreType, unwatched
 
 _PACK = re.compile(r"[0-9a-f]{64}")
+
+FRESH = 3600.0
+"""Seconds for which a pack counts as used just now."""
 
 
 def check_pack_name(pack: str) -> str:
@@ -83,6 +88,13 @@ class PackFolder(Store):
     def delete(self, pack: str) -> None:
         """Remove a pack."""
         self.path(pack).unlink(missing_ok=True)
+
+    def freshen(self, pack: str) -> None:
+        """Say that a pack was of use just now, so that nobody takes what it holds for garbage."""
+        path = self.path(pack)
+        with contextlib.suppress(OSError):  # a read-only store, or a pack that is gone
+            if time.time() - path.stat().st_mtime > FRESH:
+                os.utime(path)
 
     def new_file(self) -> Path:
         """A new empty file on the folder's disk, for :meth:`adopt`.

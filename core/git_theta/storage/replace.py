@@ -6,7 +6,7 @@ read well without it, and nobody else has the store open.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Callable, Collection, Set
 
 from git_theta.storage.chain import Key, Ways
 from git_theta.storage.folder import PackFolder
@@ -24,11 +24,26 @@ def replace_packs(
     new: PackFolder,
     *,
     patience: float = PATIENCE,
+    needed: Callable[[], Collection[BufferId]] | None = None,
 ) -> set[str]:
     """Move the packs of a folder on the store's disk into it, and remove the old ones.
 
     Gives those of the old packs that had to stay: somebody has the store open for longer than
     ``patience`` seconds, or stored something meanwhile that stands on them.
+
+    Parameters
+    ----------
+    store
+        From which they are removed.
+    old
+        The packs to remove.
+    new
+        The packs to move there.
+    patience
+        Seconds to wait for others that have the store open.
+    needed
+        Tells what must be readable afterwards, asked once nobody else has the store open; None:
+        all that the store holds.
 
     Raises
     ------
@@ -46,17 +61,19 @@ def replace_packs(
         if not alone:
             return leaving
         store.refresh()
-        staying = needed_of(store, leaving, stored_buffers(store))
+        staying = needed_of(store, leaving, needed() if needed else stored_buffers(store))
         for pack in sorted(leaving - staying):
             store.remove(pack)
     return staying
 
 
-def stored_buffers(store: LocalStore) -> list[BufferId]:
-    """Every buffer that a pack of the store holds; damaged packs are left aside."""
-    packs = sorted(store.packs.packs() - store.damaged.keys())
-    found = (buffer for pack in packs for *_, buffer in store.pack(pack).buffers())
-    return list(dict.fromkeys(found))
+def stored_buffers(store: LocalStore) -> dict[BufferId, set[str]]:
+    """Every buffer that a store holds, and in which packs; damaged packs are left aside."""
+    found: dict[BufferId, set[str]] = {}
+    for pack in sorted(store.packs.packs() - store.damaged.keys()):
+        for *_, buffer in store.pack(pack).buffers():
+            found.setdefault(buffer, set()).add(pack)
+    return found
 
 
 def needed_of(store: LocalStore, leaving: Set[str], buffers: Collection[BufferId]) -> set[str]:

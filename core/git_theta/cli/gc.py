@@ -1,0 +1,63 @@
+"""``git theta gc``: store the history in fewer bytes, and remove what nothing needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import click
+
+from git_theta.cli.progress import human_size, progress
+from git_theta.cli.repack import decoded_bytes, said
+from git_theta.garbage import Unreferenced, expiry, sweep
+from git_theta.git.history import all_metadata
+from git_theta.git.repository import Repository
+from git_theta.plugins import installed
+from git_theta.repack import repack
+from git_theta.rewrite import Version
+
+EXAMPLES = """Examples:
+
+\b
+  git theta gc --dry-run    how much it would free
+  git theta gc              tidy up
+  git theta gc --prune now  also what was added a moment ago and is in no commit
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("--prune", metavar="DATE", help="Remove garbage that is older (2.weeks.ago, never).")
+@click.option("--dry-run", "-n", is_flag=True, help="Only tell what it would give.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def gc(prune: str | None, dry_run: bool, as_json: bool) -> None:
+    """Repack the local store, and remove garbage from it.
+
+    Garbage is what killed commands left behind, and what no branch, tag, reflog or index refers
+    to. It stays for two weeks, or as git's gc.pruneExpire says.
+    """
+    left: list[tuple[Path, int]] = []
+    with Repository() as repository:
+        before = expiry(prune)
+        sweep(repository, before, lambda path, nbytes: left.append((path, nbytes)), dry_run=dry_run)
+        found = [(path, oid) for path, oid, _ in all_metadata(repository)]
+        versions = [Version(path, partial(repository.blob, oid)) for path, oid in found]
+        with progress("Repacking", decoded_bytes(repository.store)) as advance:
+            done = repack(
+                repository.store,
+                installed(),
+                versions,
+                dry_run=dry_run,
+                garbage=Unreferenced(repository, before),
+                advance=advance,
+            )
+    nbytes = sum(size for _, size in left)
+    if as_json:
+        row = {"leftovers": len(left), "leftover_bytes": nbytes, "dry_run": dry_run}
+        click.echo(json.dumps(asdict(done) | row, indent=2))
+        return
+    click.echo(said(done, dry_run=dry_run))
+    if left:
+        verb = "would be removed" if dry_run else "removed"
+        click.echo(f"{len(left)} files of killed commands ({human_size(nbytes)}) {verb}")

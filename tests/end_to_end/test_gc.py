@@ -1,0 +1,140 @@
+"""``git theta gc``: garbage goes once it is old, and nothing that anything refers to."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+OLD = time.time() - 30 * 24 * 3600
+
+
+@pytest.fixture
+def littered(tracked, model):
+    """Two commits, something staged, and two files that were added and dropped again."""
+    for number in range(2):
+        tracked.write("m.pt", model(number))
+        tracked.commit(f"Step {number}")
+    for number in (3, 4):
+        tracked.write("m.pt", model(number))
+        tracked.git("add", "m.pt")
+    tracked.git("reset", "--quiet", "--hard")
+    tracked.write("n.pt", model(5))
+    tracked.git("add", "n.pt")
+    return tracked
+
+
+def age(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.utime(path, (OLD, OLD))
+
+
+def gc(desk, *options):
+    done = desk.theta("gc", "--json", *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def buffers(desk):
+    from git_theta.storage.local import LocalStore
+    from git_theta.storage.replace import stored_buffers
+
+    with LocalStore(desk.store) as store:
+        return set(stored_buffers(store))
+
+
+def assert_whole(desk, model):
+    assert desk.theta("fsck").returncode == 0
+    assert desk.status() == "A  n.pt\n"
+    for number, revision in enumerate(("HEAD~1", "HEAD")):
+        assert desk.theta("checkout", "--source", revision, "--force", "m.pt").returncode == 0
+        assert desk.read("m.pt") == model(number)
+
+
+def test_what_nothing_refers_to_goes_once_it_is_old(littered, model):
+    stored = buffers(littered)
+    gc(littered)
+    assert buffers(littered) == stored, "too young"
+    age(littered.store / "objects")
+    told = gc(littered, "--dry-run")
+    assert buffers(littered) == stored
+    done = gc(littered)
+    assert {**done, "dry_run": True} == told
+    assert done["changed"]
+    gone = stored - buffers(littered)
+    assert len(gone) == 2
+    assert buffers(littered) < stored
+    assert_whole(littered, model)
+    assert not gc(littered)["changed"]
+
+
+def test_what_only_a_reflog_or_a_stash_has_stays(littered, model):
+    littered.git("commit", "--quiet", "--message", "To be dropped")
+    littered.git("reset", "--quiet", "--hard", "HEAD~1")
+    littered.write("m.pt", model(7))
+    littered.git("stash", "--quiet")
+    age(littered.store / "objects")
+    gc(littered)
+    littered.git("stash", "pop", "--quiet")
+    assert littered.read("m.pt") == model(7)
+    littered.git("checkout", "--quiet", "HEAD@{2}", "--", "n.pt")
+    assert littered.read("n.pt") == model(5)
+
+
+def test_a_date_may_be_told_and_configured(littered):
+    stored = buffers(littered)
+    age(littered.store / "objects")
+    gc(littered, "--prune", "never")
+    assert buffers(littered) == stored
+    littered.git("config", "gc.pruneExpire", "5.years.ago")
+    age(littered.store / "objects")
+    gc(littered)
+    assert buffers(littered) == stored
+    gc(littered, "--prune", "now")
+    assert len(stored - buffers(littered)) == 2
+
+
+def test_what_is_added_again_is_young_again(littered, model):
+    age(littered.store / "objects")
+    littered.write("m.pt", model(3))
+    littered.git("add", "m.pt")
+    littered.git("reset", "--quiet", "--hard")
+    stored = buffers(littered)
+    gc(littered)
+    littered.write("m.pt", model(3))
+    littered.git("add", "m.pt")
+    assert littered.theta("fsck").returncode == 0
+    assert buffers(littered) <= stored
+
+
+def test_leftovers_of_killed_commands_go_once_they_are_old(littered):
+    folder = littered.store / "objects" / "tmp" / "fetch-abc"
+    folder.mkdir(parents=True)
+    (folder / ("a" * 64)).write_bytes(b"half a pack")
+    (littered.store / "tmp").mkdir(exist_ok=True)
+    (littered.store / "tmp" / "spool").write_bytes(b"half a file")
+    assert gc(littered)["leftovers"] == 0
+    age(folder)
+    age(littered.store / "tmp")
+    done = gc(littered)
+    assert (done["leftovers"], done["leftover_bytes"]) == (2, 22)
+    assert not folder.exists()
+    assert not list((littered.store / "tmp").iterdir())
+    assert "nothing to gain" in littered.theta("gc").stdout
+
+
+def test_differences_to_what_is_not_here_are_left_alone(littered, model, tmp_path):
+    packs = littered.packs()
+    named = littered.git("show", "HEAD~1:m.pt")
+    lost = next(name for name in packs if name in named)
+    packs[lost].rename(tmp_path / lost)
+    before = buffers(littered)
+    gc(littered)
+    assert buffers(littered) == before
+    (tmp_path / lost).rename(littered.store / "objects" / lost)
+    assert_whole(littered, model)
