@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "ls-files": "git_theta.cli.ls_files:ls_files",
     "show": "git_theta.cli.show:show",
     "du": "git_theta.cli.du:du",
+    "migrate": "git_theta.cli.migrate:migrate",
     "repack": "git_theta.cli.repack:repack",
     "gc": "git_theta.cli.gc:gc",
     "prune": "git_theta.cli.prune:prune",

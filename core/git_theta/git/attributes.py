@@ -145,14 +145,19 @@ def remove(content: str, pattern: str) -> str:
     )
 
 
-def _edit(content: str, pattern: str, change: Callable[[list[str]], list[str]]) -> str:
+def edit(content: str, change: Callable[[str, list[str]], list[str]]) -> str:
+    """Content in which each line has the attributes that ``change`` makes of its own.
+
+    It is given the pattern, of a macro with :data:`MACRO` before its name, and the attributes as
+    written. A line that has none left goes; what does not change stays as it is, byte for byte.
+    """
     bom = _BOM if content.startswith(_BOM) else ""
     kept = []
     for line in content.removeprefix(_BOM).split("\n"):
         split = _split(line)
-        if split and not split[0].startswith(MACRO) and same(split[0], pattern):
+        if split:
             words = split[1].split()
-            changed = change(words)
+            changed = change(split[0], words)
             if words and not changed:
                 continue
             if changed != words:
@@ -160,6 +165,14 @@ def _edit(content: str, pattern: str, change: Callable[[list[str]], list[str]]) 
                 line = " ".join([head, *changed]) + ("\r" if line.endswith("\r") else "")
         kept.append(line)
     return bom + "\n".join(kept)
+
+
+def _edit(content: str, pattern: str, change: Callable[[list[str]], list[str]]) -> str:
+    def change_same(found: str, words: list[str]) -> list[str]:
+        ours = not found.startswith(MACRO) and same(found, pattern)
+        return change(words) if ours else words
+
+    return edit(content, change_same)
 
 
 def _split(line: str) -> tuple[str, str] | None:

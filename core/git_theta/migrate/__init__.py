@@ -1,0 +1,1 @@
+"""Whole histories into git-theta and out of it: rewritten, compared, and only then put in place."""

@@ -1,0 +1,162 @@
+"""Git LFS's side: pointers, and the folder in which it keeps their files.
+
+What is missing there is fetched by git-lfs itself, with its own endpoint and credentials.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from git_theta.errors import GitError, StoreError
+from git_theta.git import run
+
+MAX_POINTER = 1024
+"""Most bytes of a pointer."""
+
+_POINTER = re.compile(
+    rb"version https?://(?:git-lfs\.github\.com/spec/v1|hawser\.github\.com/spec/v1|"
+    rb"git-media\.io/v/2)\r?\n"
+    rb"oid sha256:([0-9a-f]{64})\r?\nsize ([0-9]{1,18})\s*"
+)
+
+
+class Pointer(NamedTuple):
+    """What git has in place of a file that Git LFS keeps."""
+
+    oid: str
+    """SHA-256 of the file."""
+    size: int
+    """Its bytes."""
+
+
+def parse_pointer(data: bytes) -> Pointer | None:
+    """The pointer that a blob is; None for any other content."""
+    found = _POINTER.fullmatch(data) if len(data) <= MAX_POINTER else None
+    return Pointer(found[1].decode(), int(found[2])) if found else None
+
+
+def print_pointer(pointer: Pointer) -> bytes:
+    """The one text that git-lfs writes."""
+    return (
+        "version https://git-lfs.github.com/spec/v1\n"
+        f"oid sha256:{pointer.oid}\nsize {pointer.size}\n"
+    ).encode()
+
+
+class LfsFolder:
+    """The files that Git LFS keeps in this repository.
+
+    Raises
+    ------
+    GitError
+        When git-lfs is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            said = run.text("lfs", "env")
+        except GitError as fault:
+            raise GitError(
+                f"Expected git-lfs, which keeps these files: {fault}",
+                remedy="Install git-lfs (its package has this name), then run the command again",
+            ) from fault
+        found = dict(line.partition("=")[::2] for line in said.splitlines())
+        self.objects = Path(found["LocalMediaDir"])
+        self._temporary = Path(found["TempDir"])
+
+    def path(self, oid: str) -> Path:
+        """Where a file lies, or would."""
+        return self.objects / oid[:2] / oid[2:4] / oid
+
+    def has(self, pointer: Pointer) -> bool:
+        """Whether the file of a pointer is there, as far as its length tells."""
+        try:
+            return self.path(pointer.oid).stat().st_size == pointer.size
+        except OSError:
+            return pointer.size == 0
+
+    def put(self, blocks: Iterable[bytes | memoryview]) -> Pointer:
+        """Keep a file; gives its pointer.
+
+        Raises
+        ------
+        StoreError
+            When it cannot be written.
+        """
+        try:
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            fd, name = tempfile.mkstemp(prefix="git-theta-", dir=self._temporary)
+            try:
+                with os.fdopen(fd, "wb") as out:
+                    hasher, size = hashlib.sha256(), 0
+                    for block in blocks:
+                        hasher.update(block)
+                        out.write(block)
+                        size += len(block)
+                    out.flush()
+                    os.fsync(fd)
+                pointer = Pointer(hasher.hexdigest(), size)
+                self.path(pointer.oid).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(name, self.path(pointer.oid))
+                return pointer
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as fault:
+            raise StoreError(
+                f"Cannot keep a file for Git LFS in {self.objects}: {fault}",
+                remedy="Free some space, then run the command again",
+            ) from fault
+
+    def fetch(
+        self,
+        pointers: Mapping[str, Pointer],
+        remote: str,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Have git-lfs fetch files; which of them came has to be looked at.
+
+        Parameters
+        ----------
+        pointers
+            By the name of the blob that each is in git.
+        remote
+            The git remote whose LFS endpoint is asked.
+        say
+            Told what git-lfs says of what it could not fetch.
+        """
+        lines = "".join(f"100644 blob {blob}\t{n}\n" for n, blob in enumerate(sorted(pointers)))
+        tree = run.text("mktree", input=lines.encode())
+        # Empty patterns: those that the user has set for checkouts would leave files out, silently
+        command = ["git", "lfs", "fetch", "-I", "", "-X", "", remote, tree]
+        shown = 2 if sys.stderr.isatty() else subprocess.DEVNULL  # its progress
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=shown, stderr=subprocess.PIPE
+        )
+        if done.returncode:
+            say(done.stderr.decode(errors="replace").strip())
+
+
+def remote_for_lfs() -> str:
+    """The remote that git-lfs would ask; nothing where there is none."""
+    remotes = run.text("remote").split("\n")
+    branch = run.text("symbolic-ref", "--quiet", "--short", "HEAD", ok=(0, 1, 128))
+    for key in ("remote.lfsdefault", f"branch.{branch}.remote"):
+        name = run.text("config", "--get", key, ok=(0, 1))
+        if name in remotes and name:
+            return name
+    return "origin" if "origin" in remotes else remotes[0]
+
+
+def told_missing(missing: Collection[Pointer], said: str) -> str:
+    """What files are missing, in words."""
+    some = "".join(f"\n  {pointer.oid} ({pointer.size} bytes)" for pointer in sorted(missing)[:8])
+    more = f"\n  and {len(missing) - 8} more" if len(missing) > 8 else ""
+    return f"{some}{more}" + (f"\ngit-lfs said: {said}" if said else "")
