@@ -127,9 +127,7 @@ class Migration:
             tips = ((ref.name, refnames.target(self._objects, ref.oid)[0]) for ref in self._refs)
             refnames.check_originals([n for n, tip in tips if tip in self._history.touched])
         report.lost = self._prepare()
-        report.refs, unsigned = self._rewrite(report)
-        report.unsigned = unsigned + self._history.unsigned
-        report.rewritten = len(self._history.renamed)
+        self._rewrite(report)
         followers = self._hand_over(report, trees)
         self._verify()
         report.map_file = str(self._write_map(report.refs))
@@ -172,21 +170,22 @@ class Migration:
             del self._sizes[oid]
         return lost
 
-    def _rewrite(self, report: Report) -> tuple[list[Move], int]:
-        """Write everything anew; which refs move, and how many tags lose a signature."""
+    def _rewrite(self, report: Report) -> None:
+        """Write everything anew."""
         report.versions, report.nbytes = len(self._sizes), sum(self._sizes.values())
         with (
             self._progress("Converting", 2 * report.nbytes) as self._advance,
             (self._folder / "pairs").open("w") as pairs,
         ):
             self._history.rewrite(self._new, lambda old, new: print(old, new, file=pairs))
-        moves, unsigned = [], 0
+        unsigned: set[str] = set()
         for name, oid in self._refs:
-            now, count = refnames.rewritten(self._objects, self._new, oid, self._history.new_name)
+            rename = self._history.new_name
+            now = refnames.rewritten(self._objects, self._new, oid, rename, unsigned)
             if now != oid:
-                moves.append(Move(name, oid, now))
-                unsigned += count
-        return moves, unsigned
+                report.refs.append(Move(name, oid, now))
+        report.unsigned = self._history.unsigned + len(unsigned)
+        report.rewritten = len(self._history.renamed)
 
     def _convert(self, oid: str, path: str) -> str:
         if oid not in self._sizes:

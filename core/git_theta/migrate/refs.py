@@ -79,21 +79,26 @@ def target(objects: Objects, oid: str) -> tuple[str, str]:
 
 
 def rewritten(
-    objects: Objects, new: NewObjects, oid: str, commits: Callable[[str], str]
-) -> tuple[str, int]:
-    """What a ref has to be, where ``commits`` gives a commit's new name; signatures left out."""
+    objects: Objects, new: NewObjects, oid: str, commits: Callable[[str], str], unsigned: set[str]
+) -> str:
+    """What a ref has to be, where ``commits`` gives a commit's new name.
+
+    Tags that lose their signature are added to ``unsigned``.
+    """
     found = objects.find(oid)
     if found and found.kind == "commit":
-        return commits(oid), 0
+        return commits(oid)
     if found is None or found.kind != "tag":
-        return oid, 0
+        return oid
     data = objects.read(oid, "tag")
     old = parse_tag(data).oid
-    now, unsigned = rewritten(objects, new, old, commits)
+    now = rewritten(objects, new, old, commits, unsigned)
     if now == old:
-        return oid, 0
+        return oid
     made = rewrite_tag(data, now)
-    return new.add("tag", made.data), unsigned + made.was_signed
+    if made.was_signed:
+        unsigned.add(oid)
+    return new.add("tag", made.data)
 
 
 def check_originals(names: Sequence[str]) -> None:
