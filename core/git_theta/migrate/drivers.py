@@ -11,6 +11,8 @@ from git_theta.git import attributes, patterns
 ATTRIBUTES = ("filter", "diff", "merge", "text")
 """What is compared before and after."""
 LFS = ("filter=lfs", "diff=lfs", "merge=lfs", "-text")
+NOTHING = tuple(f"!{name}" for name in ATTRIBUTES)
+"""Attributes that no driver is given to."""
 THETA = tuple(attributes.tracked_line("x").split(" ")[1:])
 """What ``git theta track`` writes."""
 
@@ -105,6 +107,11 @@ def mending_words(way: Way, chosen: bool, before: States, after: States) -> tupl
     """
     if chosen:
         return () if way.reached(after) else way.overriding(after)
+    return restoring_words(before, after)
+
+
+def restoring_words(before: States, after: States) -> tuple[str, ...]:
+    """Attributes that make of what is said what was said."""
     return tuple(
         _word(name, old)
         for name, old, new in zip(ATTRIBUTES, before, after, strict=True)

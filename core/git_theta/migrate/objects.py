@@ -14,6 +14,7 @@ PLAIN = {"GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C"}
 """Variables with which git shows what is there."""
 
 _BLOCK = 2**20
+_SMALL = ("-c", "core.packedGitWindowSize=8m", "-c", "core.packedGitLimit=64m")
 
 
 class Named(NamedTuple):
@@ -90,7 +91,7 @@ class Objects:
         process = self._batches.get(mode)
         if process is None:
             process = subprocess.Popen(
-                ["git", "cat-file", mode],
+                ["git", *_SMALL, "cat-file", mode],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **PLAIN},

@@ -15,7 +15,15 @@ from git_theta.errors import AttributesError, GitError
 from git_theta.git.matching import FILE
 from git_theta.git.tracking import GIT_FILES
 from git_theta.migrate.contexts import Contexts
-from git_theta.migrate.drivers import Way, append_missing, exact, mending_words
+from git_theta.migrate.drivers import (
+    NOTHING,
+    States,
+    Way,
+    append_missing,
+    exact,
+    mending_words,
+    restoring_words,
+)
 from git_theta.migrate.objects import Objects
 from git_theta.migrate.selection import Selection
 from git_theta.migrate.trees import TreeEntry, parse_tree, print_tree, with_entry
@@ -86,7 +94,7 @@ class Trees:
             if self._selection.rewrite(folder.content) != folder.content:
                 found |= Found.LINES
         states = self._contexts.states(context, folder.paths)
-        chosen = self._selection.chosen(folder.paths, states)
+        chosen = self._chosen(folder, states)
         for entry, path, state, is_chosen in zip(
             folder.files, folder.paths, states, chosen, strict=True
         ):
@@ -127,10 +135,29 @@ class Trees:
             before = self._contexts.push(before, prefix, folder.content)
         if content:
             after = self._contexts.push(after, prefix, content)
-        changed = {}
-        mended = []
+        changed, mended = self._rewrite_files(folder, before, after)
+        content = append_missing(content, mended)
+        for entry in folder.entries:
+            if entry.is_tree:
+                below = _below(prefix, entry)
+                changed[entry.name] = self.rewrite(entry.oid, False, below, before, after)
+        entries = [e._replace(oid=changed.get(e.name, e.oid)) for e in folder.entries]
+        if content or folder.content:
+            content = self._mend_itself(content, prefix + FILE, before, after)
+        if content != (folder.content or ""):
+            entries = self._with_attributes(entries, prefix, content)
+        result = tree
+        if entries != folder.entries:
+            result = self._new.add("tree", print_tree(entries))
+        return _remember(self._rewritten, key, result)
+
+    def _rewrite_files(
+        self, folder: _Folder, before: int, after: int
+    ) -> tuple[dict[bytes, str], list[tuple[str, tuple[str, ...]]]]:
+        """New blobs by name, and lines that the folder's attributes file needs then."""
+        changed, mended = {}, []
         states = [self._contexts.states(context, folder.paths) for context in (before, after)]
-        chosen = self._selection.chosen(folder.paths, states[0])
+        chosen = self._chosen(folder, states[0])
         for entry, path, old, new, wanted in zip(
             folder.files, folder.paths, *states, chosen, strict=True
         ):
@@ -140,18 +167,22 @@ class Trees:
             words = mending_words(self._way, goes, old, new)
             if words:
                 mended.append((exact(os.fsdecode(entry.name)), words))
-        content = append_missing(content, mended)
-        for entry in folder.entries:
-            if entry.is_tree:
-                below = _below(prefix, entry)
-                changed[entry.name] = self.rewrite(entry.oid, False, below, before, after)
-        entries = [e._replace(oid=changed.get(e.name, e.oid)) for e in folder.entries]
-        if content != (folder.content or ""):
-            entries = self._with_attributes(entries, prefix, content)
-        result = tree
-        if entries != folder.entries:
-            result = self._new.add("tree", print_tree(entries))
-        return _remember(self._rewritten, key, result)
+        return changed, mended
+
+    def _chosen(self, folder: _Folder, states: Sequence[States]) -> list[bool]:
+        chosen = self._selection.chosen(folder.paths, states)
+        return [
+            wanted and entry.name not in _OWN
+            for entry, wanted in zip(folder.files, chosen, strict=True)
+        ]
+
+    def _mend_itself(self, content: str, path: str, before: int, after: int) -> str:
+        """An attributes file that no driver is given; git reads it itself."""
+        old, new = (self._contexts.states(context, [path])[0] for context in (before, after))
+        if old == new:
+            return content
+        words = NOTHING if old.filter == self._way.source else restoring_words(old, new)
+        return append_missing(content, [(exact(FILE), words)])
 
     def _with_attributes(
         self, entries: Sequence[TreeEntry], prefix: str, content: str
@@ -170,7 +201,7 @@ class Trees:
         if prefix.count("/") > MAX_DEPTH:
             raise GitError(f"Expected at most {MAX_DEPTH} folders in folders, found {prefix[:80]}")
         entries = parse_tree(self._objects.read(tree, "tree"), self._objects.width)
-        files = [entry for entry in entries if entry.is_file and entry.name not in _OWN]
+        files = [entry for entry in entries if entry.is_file and entry.name != _FILE]
         paths = [prefix + os.fsdecode(entry.name) for entry in files]
         content = None
         for entry in entries:

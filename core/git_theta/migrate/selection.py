@@ -9,10 +9,9 @@ from git_theta.errors import AttributesError
 from git_theta.git import attributes
 from git_theta.git.tracking import GIT_FILES
 from git_theta.migrate.contexts import Contexts
-from git_theta.migrate.drivers import States, Way, append_missing, exact, replace_lines
+from git_theta.migrate.drivers import NOTHING, States, Way, append_missing, exact, replace_lines
 
 _YES, _NO = "filter=yes", "filter=no"
-_NOTHING = ("!filter", "!diff", "!merge", "!text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ class Selection:
             (pattern, words) for pattern in self._wish.include if not self._says(content, pattern)
         ]
         if self._wish.include:
-            lines += [(pattern, _NOTHING) for pattern in self._wish.exclude]
+            lines += [(pattern, NOTHING) for pattern in self._wish.exclude]
         return append_missing(content, lines)
 
     def _says(self, content: str, pattern: str) -> bool:
