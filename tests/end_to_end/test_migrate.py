@@ -6,14 +6,18 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 
 import pytest
+from test_failing_writes import KILL
 
 pytestmark = pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
 
 LFS_LINE = b"filter=lfs diff=lfs merge=lfs -text\n"
 THETA_LINE = b"filter=theta -text\n"
+MOMENTS = 10
+"""At how many moments a migration is killed."""
 
 
 @pytest.fixture
@@ -529,3 +533,46 @@ def test_a_repository_of_sha256_names_is_migrated(desk, model, tmp_path):
     assert versions(other) == before
     assert drivers(other, "HEAD~1") == {"m.pt": "theta"}
     assert other.status() == ""
+
+
+def test_a_pattern_of_a_folder_leaves_its_attributes_file_alone(desk, model):
+    desk.write("a/m.pt", model())
+    desk.write("a/.gitattributes", b"*.txt text\n")
+    desk.write("a/.gitignore", b"*.tmp\n")
+    desk.commit("Model")
+    migrate(desk, "import", "--include", "a/")
+    assert drivers(desk, "HEAD") == {"a/m.pt": "theta"}
+    assert desk.status() == ""
+    for name in ("a/.gitattributes", "a/.gitignore"):
+        assert desk.attribute("filter", name) == "unspecified"
+
+
+def test_killed_at_any_moment_it_leaves_all_refs_as_they_were_or_moves_them_all(history, tmp_path):
+    folder, calls = tmp_path / "kill", tmp_path / "calls"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(KILL)
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    before, old = versions(history), refs(history)
+    copy = tmp_path / "copy"
+    shutil.copytree(history.path, copy, symlinks=True)
+    command = ("import", "--everything")
+    migrate(history.at(copy), *command, PYTHONPATH=path, TEST_CALLS=str(calls))
+    total, killed, moved = calls.stat().st_size, 0, {}
+    for moment in range(MOMENTS):
+        at = str(1 + total * moment // MOMENTS)
+        done = history.theta("migrate", *command, PYTHONPATH=path, TEST_KILL_AT=at)
+        killed += done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        if refs(history) != old:
+            moved = refs(history)
+            break
+        assert history.status() == ""
+        assert refs(history, "refs/original") == {}
+        history.git("fsck")
+    assert killed > MOMENTS // 2
+    if not moved:
+        migrate(history, *command)
+    assert not set(refs(history).values()) & set(old.values())
+    history.git("reset", "--quiet", "--hard")
+    assert versions(history) == before
+    assert history.theta("fsck").returncode == 0
+    assert not (history.store / "migrate").exists() or moved

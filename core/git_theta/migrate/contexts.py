@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 
 from git_theta.errors import GitError
@@ -18,6 +19,8 @@ from git_theta.migrate.drivers import ATTRIBUTES, States
 
 OPEN = 8
 """Processes that are kept."""
+REMEMBERED = 2**14
+"""Paths of which answers are kept, in each context."""
 _PIPE = 48 * 2**10
 """Bytes of answers that a pipe surely holds."""
 _STATE = 80
@@ -42,6 +45,7 @@ class Contexts:
         self._texts = [""]
         self._numbers = {"": 0}
         self._pushed: dict[tuple[int, str, str], int] = {}
+        self._known: dict[int, dict[str, States]] = {}
         self._open: OrderedDict[int, subprocess.Popen[bytes]] = OrderedDict()
         self._env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | _ALONE
         run.run("init", "--bare", "--quiet", "--template=", str(folder / "git"))
@@ -84,29 +88,32 @@ class Contexts:
         """
         if not context:
             return [_UNSPECIFIED] * len(paths)
+        known = self._known.setdefault(context, {})
+        new = [path for path in paths if path not in known]
+        if len(known) + len(new) > REMEMBERED:
+            known.clear()
+            new = list(paths)
+        for chunk in _chunks(new):  # the answers lie in the pipe until all is asked: nobody waits
+            known.update(zip(chunk, self._ask(context, chunk), strict=True))
+        return [known[path] for path in paths]
+
+    def _ask(self, context: int, paths: Sequence[str]) -> Iterator[States]:
         process = self._process(context)
         assert process.stdin
-        assert process.stdout
-        found = []
-        for chunk in _chunks(paths):  # the answers lie in the pipe until all is asked: nobody waits
-            process.stdin.write(b"".join(os.fsencode(path) + b"\0" for path in chunk))
-            process.stdin.flush()
-            for _ in chunk:
-                found.append(States(*(self._value(process) for _ in ATTRIBUTES)))
-        return found
-
-    def _value(self, process: subprocess.Popen[bytes]) -> str:
-        """The third of three fields, each with a zero byte behind it."""
-        assert process.stdout
-        field = b""
-        for _ in range(3):
-            parts = []
-            while (byte := process.stdout.read(1)) != b"\0":
-                if not byte:
-                    raise GitError("git check-attr ended before it had answered")
-                parts.append(byte)
-            field = b"".join(parts)
-        return os.fsdecode(field)
+        assert isinstance(process.stdout, BufferedReader)
+        process.stdin.write(b"".join(os.fsencode(path) + b"\0" for path in paths))
+        process.stdin.flush()
+        left = 3 * len(ATTRIBUTES) * len(paths)  # fields, each with a zero byte behind it
+        parts = []
+        while left:
+            part = process.stdout.read1(_PIPE)
+            if not part:
+                raise GitError("git check-attr ended before it had answered")
+            parts.append(part)
+            left -= part.count(b"\0")
+        values = os.fsdecode(b"".join(parts)).split("\0")[2::3]
+        for at in range(0, len(values), len(ATTRIBUTES)):
+            yield States(*values[at : at + len(ATTRIBUTES)])
 
     def _process(self, context: int) -> subprocess.Popen[bytes]:
         process = self._open.pop(context, None)
@@ -122,7 +129,9 @@ class Contexts:
                 env=self._env,
             )
             if len(self._open) == OPEN:
-                self._end(self._open.popitem(last=False)[1])
+                oldest, ended = self._open.popitem(last=False)
+                self._known.pop(oldest, None)
+                self._end(ended)
         self._open[context] = process
         return process
 
