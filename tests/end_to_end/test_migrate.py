@@ -325,7 +325,8 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be(history):
 
 def test_only_named_branches_move_and_the_rest_stays(history):
     before = refs(history)
-    migrate(history, "import", "side")
+    done = migrate(history, "import", "side")
+    assert "3 other refs still lead to the old history: refs/heads/main, refs/tags/" in done.stderr
     after = refs(history)
     assert {name for name in before if before[name] != after[name]} == {"refs/heads/side"}
     assert history.status() == ""

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +53,8 @@ EXPORT_EXAMPLES = """Examples:
   git theta migrate export --to git small        a branch, into git itself
 """
 
+SHOWN = 4
+"""Most refs that a warning names."""
 _UNITS = ("", "k", "m", "g", "t")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([kmgt]?)(i?)b?")
 
@@ -196,9 +197,7 @@ def _run(
         contexts = stack.enter_context(Contexts(folder))
         new = stack.enter_context(NewObjects(folder / "pack", objects.algorithm))
         made = conversion(repository, folder, objects, new)
-        migration = Migration(
-            repository, request, folder, objects, new, contexts, made, partial(progress)
-        )
+        migration = Migration(repository, request, folder, objects, new, contexts, made, progress)
         report = migration.run()
     if as_json:
         click.echo(json.dumps(_as_json(report, request), indent=2))
@@ -246,6 +245,7 @@ def _as_json(report: Report, request: Request) -> dict[str, Any]:
         "lost": report.lost,
         "unsigned": report.unsigned,
         "map": report.map_file,
+        "others": report.others,
         "dry_run": request.dry_run,
     }
 
@@ -264,6 +264,9 @@ def _tell(report: Report, request: Request, target: str) -> None:
         click.echo(f"  {move.old[:12]} -> {move.new[:12]}  {move.name}")
     if report.lost:
         _warn(f"{_count(len(report.lost), 'version')} could not be had, and stayed as before")
+    if report.others:
+        some = ", ".join(report.others[:SHOWN]) + (", ..." if len(report.others) > SHOWN else "")
+        _warn(f"{len(report.others)} other refs still lead to the old history: {some}")
     if report.unsigned:
         _warn(f"{_count(report.unsigned, 'commit or tag', 'commits or tags')} lost a signature")
     if report.map_file:

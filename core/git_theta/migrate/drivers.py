@@ -87,10 +87,12 @@ def replace_lines(content: str, way: Way, wanted: Callable[[str], bool]) -> str:
 def append_missing(content: str, lines: Sequence[tuple[str, tuple[str, ...]]]) -> str:
     """An attributes file with lines at its end: patterns and words, those that it lacks."""
     there = {(rule.pattern, rule.attributes) for rule in attributes.parse(content)}
-    for pattern, words in lines:
-        if (pattern, words) not in there:
-            content = attributes.append(content, " ".join([attributes.quote(pattern), *words]))
-    return content
+    missing = [
+        " ".join([attributes.quote(pattern), *words])
+        for pattern, words in lines
+        if (pattern, words) not in there
+    ]
+    return attributes.append(content, "\n".join(missing)) if missing else content
 
 
 def mending_words(way: Way, chosen: bool, before: States, after: States) -> tuple[str, ...]:

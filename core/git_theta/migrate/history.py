@@ -39,6 +39,8 @@ class History:
         """Commits that were signed, and are not any more."""
         self.renamed: dict[str, str] = {}
         """New names of commits that became others."""
+        self.first: list[str] = []
+        """Those of them whose parents stayed."""
         self.parents: tuple[str, ...] = ()
         """Of the commit that is being rewritten, their old names."""
 
@@ -66,8 +68,10 @@ class History:
             ):
                 with_lines.add(oid)
             tree = self._trees.rewrite(commit.tree, oid in with_lines)
-            if tree == commit.tree and self.renamed.keys().isdisjoint(commit.parents):
-                continue
+            if self.renamed.keys().isdisjoint(commit.parents):
+                if tree == commit.tree:
+                    continue
+                self.first.append(oid)
             made = rewrite_commit(data, tree, self.new_name)
             self.renamed[oid] = new.add("commit", made.data)
             self.unsigned += made.was_signed

@@ -170,11 +170,20 @@ class Import(Conversion):
     @contextmanager
     def _open(self, oid: str, path: str) -> Iterator[_File]:
         pointer = self._pointers.get(oid)
-        fd = os.open(self._lfs.path(pointer.oid), os.O_RDONLY) if pointer else self._spool(oid)
+        fd = self._open_lfs(pointer) if pointer else self._spool(oid)
         try:
             yield self._read(fd, oid, path, pointer)
         finally:
             os.close(fd)
+
+    def _open_lfs(self, pointer: Pointer) -> int:
+        path = self._lfs.path(pointer.oid)
+        try:
+            return os.open(path, os.O_RDONLY)
+        except OSError as fault:
+            raise StoreError(
+                f"Cannot read the LFS file {path}: {fault}", remedy="git lfs fetch --all gets it"
+            ) from fault
 
     def _spool(self, oid: str) -> int:
         """A blob of git's in a file that has no name any more."""

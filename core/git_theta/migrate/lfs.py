@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,10 +153,3 @@ def remote_for_lfs() -> str:
         if name in remotes and name:
             return name
     return "origin" if "origin" in remotes else remotes[0]
-
-
-def told_missing(missing: Collection[Pointer], said: str) -> str:
-    """What files are missing, in words."""
-    some = "".join(f"\n  {pointer.oid} ({pointer.size} bytes)" for pointer in sorted(missing)[:8])
-    more = f"\n  and {len(missing) - 8} more" if len(missing) > 8 else ""
-    return f"{some}{more}" + (f"\ngit-lfs said: {said}" if said else "")

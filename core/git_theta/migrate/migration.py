@@ -76,6 +76,8 @@ class Report:
     unsigned: int = 0
     """Commits and tags that lost a signature."""
     map_file: str = ""
+    others: list[str] = field(default_factory=list)
+    """Branches, tags and a stash that still lead to commits which are others now."""
 
 
 class Migration:
@@ -128,6 +130,9 @@ class Migration:
             refnames.check_originals([n for n, tip in tips if tip in self._history.touched])
         report.lost = self._prepare()
         self._rewrite(report)
+        ours = {ref.name for ref in self._refs}
+        leading = refnames.leading_to(self._history.first)
+        report.others = [name for name in leading if name not in ours]
         followers = self._hand_over(report, trees)
         self._verify()
         report.map_file = str(self._write_map(report.refs))

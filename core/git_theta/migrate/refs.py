@@ -11,6 +11,8 @@ from git_theta.migrate.commits import parse_tag, rewrite_tag
 from git_theta.migrate.objects import Objects
 from git_theta.migrate.writer import NewObjects
 
+MANY = 64
+"""Commits that are looked for at once: mostly history has one beginning."""
 ORIGINAL = "refs/original/"
 """Where what a ref was before is kept, as git filter-branch does."""
 
@@ -35,6 +37,15 @@ def all_refs() -> list[Ref]:
     form = "--format=%(objectname) %(refname)"
     answer = run.text("for-each-ref", form, "refs/heads", "refs/tags")
     return [Ref(line[line.index(" ") + 1 :], line.split(" ")[0]) for line in answer.splitlines()]
+
+
+def leading_to(commits: Sequence[str]) -> list[str]:
+    """Branches, tags and a stash from which one of some commits is reached."""
+    asked = [f"--contains={commit}" for commit in commits[:MANY]]
+    if not asked:
+        return []
+    where = ("refs/heads", "refs/tags", "refs/stash")
+    return run.text("for-each-ref", "--format=%(refname)", *asked, *where).splitlines()
 
 
 def named_refs(names: Iterable[str]) -> list[Ref]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from git_theta.errors import AttributesError
 from git_theta.git import attributes
@@ -11,6 +12,8 @@ from git_theta.git.tracking import GIT_FILES
 from git_theta.migrate.contexts import Contexts
 from git_theta.migrate.drivers import NOTHING, States, Way, append_missing, exact, replace_lines
 
+REMEMBERED = 64
+"""Attributes files of which it is remembered what is added."""
 _YES, _NO = "filter=yes", "filter=no"
 
 
@@ -38,6 +41,7 @@ class Selection:
         """Whether the source's own files are meant, all of them."""
         self.only: frozenset[str] | None = None
         """Paths that are long enough; None: all are."""
+        self._added = lru_cache(REMEMBERED)(self._add_lines)
         self.from_lfs = False
         """Whether some of the files are Git LFS's, whose other attributes have to go then."""
         if wish.include:
@@ -75,12 +79,17 @@ class Selection:
         return replace_lines(content, self._way, wanted)
 
     def add_lines(self, content: str) -> str:
-        """The top's attributes file with a line for what was chosen otherwise than by driver."""
+        """The top's attributes file with a line for what was chosen otherwise than by driver.
+
+        To be asked once all is chosen: what is said of a content is remembered.
+        """
+        return self._added(content)
+
+    def _add_lines(self, content: str) -> str:
         driver = self._way.source if self._way.source != "lfs" or self.from_lfs else ""
         words = self._way.overriding(States(driver, driver, driver, "unset"))
         if self.only is not None:
-            patterns = [(exact(path), words) for path in sorted(self.only)]
-            return append_missing(content, patterns)
+            return append_missing(content, [(exact(path), words) for path in sorted(self.only)])
         lines = [
             (pattern, words) for pattern in self._wish.include if not self._says(content, pattern)
         ]
