@@ -61,8 +61,12 @@ class Crew:
         self._results: dict[int, deque[Any]] = {}
         self._ended: set[int] = set()
         self._asked = self._buffered = 0
-        for _ in range(size):
-            self._members.append(_Member(work, begin, self._members))
+        try:
+            for _ in range(size):
+                self._members.append(_Member(work, begin, self._members))
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Crew:
         return self
@@ -110,10 +114,9 @@ class Crew:
 
     def _receive(self, wanted: int) -> None:
         """Take what processes have to say; only of who has the wanted task if there is much."""
+        heard = [member for member in self._members if member.tasks]
         if self._buffered > BUFFERED:
-            heard = [member for member in self._members if wanted in member.tasks]
-        else:
-            heard = [member for member in self._members if member.tasks]
+            heard = [member for member in heard if wanted in member.tasks] or heard
         ready, _, _ = select.select(heard, [], [])
         for member in ready:
             for nbytes, (kind, value) in member.receive():
@@ -139,7 +142,12 @@ class _Member:
         tasks, self._to = os.pipe()
         self._from, results = os.pipe()
         self._kind, self._buffer, self._got = b"", bytearray(_FRAME.size), 0
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError as fault:
+            for fd in (tasks, self._to, self._from, results):
+                os.close(fd)
+            raise _not_forked(fault) from fault
         if self.pid == 0:
             for other in others:  # else it would keep their pipes open
                 os.close(other._to)
@@ -200,6 +208,9 @@ def _serve(
     """Work until the parent is gone."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and ends this
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1):  # who talks to the parent must not wait for this one to end
+            os.dup2(nothing, fd)
         begin()
         while (frame := _read(tasks, _FRAME.size)) is not None:
             task = _read(tasks, _FRAME.unpack(frame)[1])
@@ -231,6 +242,13 @@ def _dumped(error: Exception) -> bytes:
     except Exception:  # an exception of a plugin's own
         return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
     return data
+
+
+def _not_forked(fault: OSError) -> StoreError:
+    return StoreError(
+        f"Cannot fork a process that works beside this one: {fault}",
+        remedy="End other processes, or run it again with GIT_THETA_THREADS=1",
+    )
 
 
 def _killed() -> StoreError:

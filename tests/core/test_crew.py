@@ -147,3 +147,29 @@ def test_processes_end_when_their_parent_is_killed() -> None:
     while any(map(is_alive, processes)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(map(is_alive, processes))
+
+
+def test_what_talks_to_the_parent_is_not_held_open() -> None:
+    def work(_: object) -> Iterator[object]:
+        yield [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1)]
+
+    with Crew(work, 1) as crew:
+        assert list(crew.results(crew.ask(None))) == [["/dev/null", "/dev/null"]]
+
+
+def test_a_system_that_has_no_process_left_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    forked: list[int] = []
+    fork = os.fork
+
+    def second_fails() -> int:
+        if forked:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        forked.append(fork())
+        return forked[-1]
+
+    monkeypatch.setattr(os, "fork", second_fails)
+    open_files = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(StoreError, match="Cannot fork"):
+        Crew(count_up, 2)
+    assert not is_alive(forked[0])
+    assert len(os.listdir("/proc/self/fd")) == open_files
