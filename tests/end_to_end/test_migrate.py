@@ -413,6 +413,34 @@ def test_lfs_files_that_are_not_here_are_fetched(history, tmp_path):
     assert clone.status() == ""
 
 
+def test_an_lfsconfig_that_names_a_stranger_s_host_is_not_followed(history, tmp_path):
+    history.write(".lfsconfig", b"[lfs]\n\turl = https://stranger.example/lfs\n")
+    history.commit("Redirect")
+    history.git("init", "--quiet", "--bare", str(tmp_path / "remote"))
+    history.git("remote", "add", "origin", str(tmp_path / "remote"))
+    shutil.rmtree(history.path / ".git/lfs/objects")
+    before = refs(history)
+    said = history.refused("git", "theta", "migrate", "import", "--everything")
+    assert "https://stranger.example/lfs" in said
+    assert "git theta remote accept" in said
+    assert refs(history) == before
+
+
+def test_packs_that_are_not_here_are_fetched_for_an_export(history, tmp_path):
+    before = versions(history)
+    migrate(history, "import", "--everything")
+    history.git("init", "--quiet", "--bare", str(tmp_path / "remote"))
+    history.git("remote", "add", "origin", str(tmp_path / "remote"))
+    history.git("push", "--quiet", "origin", "main", "side", "v1", "light")
+    pushed = history.theta("push", "origin", "main", "side", "v1", "light")
+    assert pushed.returncode == 0, pushed.stderr
+    shutil.rmtree(history.store)
+    shutil.rmtree(history.path / ".git/lfs/objects")
+    migrate(history, "export", "--everything", "--force")
+    assert versions(history) == before
+    assert history.status() == ""
+
+
 def test_versions_that_nobody_has_stop_it_or_stay_where_they_are(history):
     pointer = history.git("show", "side:m.safetensors").split("\n")[1].partition(":")[2]
     (history.path / ".git/lfs/objects" / pointer[:2] / pointer[2:4] / pointer).unlink()

@@ -167,7 +167,7 @@ def export(include: tuple[str, ...], exclude: tuple[str, ...], target: str, **op
     def conversion(
         repository: Repository, folder: Path, objects: Objects, new: NewObjects
     ) -> Conversion:
-        return Export(repository, installed(), objects, new, lfs)
+        return Export(repository, installed(), objects, new, lfs, _warn)
 
     wish = Wish(_patterns(include), _patterns(exclude))
     _run(wish, conversion, target="Git LFS" if lfs else "git", **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from git_theta.migrate.drivers import Way
 
@@ -22,8 +22,11 @@ class Conversion(ABC):
         """Whether a blob is a text that stands for a file, not the file itself."""
 
     @abstractmethod
-    def prepare(self, oids: Collection[str]) -> dict[str, str]:
-        """Have everything at hand; blobs whose files cannot be had, each with a word on it."""
+    def prepare(self, paths: Mapping[str, str]) -> dict[str, str]:
+        """Have everything at hand; blobs whose files cannot be had, each with a word on it.
+
+        ``paths`` has a path of each blob.
+        """
 
     @abstractmethod
     def convert(

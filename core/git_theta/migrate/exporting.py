@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import blake3
 
-from git_theta.errors import PackError, ThetaError
+from git_theta.errors import MetadataError, MissingPackError, PackError, ThetaError
 from git_theta.git.repository import Repository
 from git_theta.metadata import MAX_BYTES, Metadata, looks_like_metadata, parse, parse_head
 from git_theta.migrate.conversion import Conversion
@@ -31,6 +31,8 @@ class Export(Conversion):
         git's objects, and those to come.
     lfs
         Where files go; None: into git.
+    warn
+        Told what remotes say of packs that they do not give.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class Export(Conversion):
         objects: Objects,
         new: NewObjects,
         lfs: LfsFolder | None,
+        warn: Callable[[str], None],
     ) -> None:
         self.way = TO_LFS if lfs else TO_GIT
         self._repository, self._plugins = repository, plugins
         self._objects, self._new, self._lfs = objects, new, lfs
+        self._warn = warn
         self._ours: set[str] = set()
         self._digests: dict[str, bytes] = {}
 
@@ -64,16 +68,29 @@ class Export(Conversion):
         """Whether a blob is metadata."""
         return oid in self._ours
 
-    def prepare(self, oids: Collection[str]) -> dict[str, str]:
-        """Look whether the store has every file; what it lacks."""
+    def prepare(self, paths: Mapping[str, str]) -> dict[str, str]:
+        """Fetch what the local store lacks, all of it in one go; what cannot be had."""
+        from git_theta.remotes.obtain import lacking, obtain
+
+        ours = {oid: path for oid, path in paths.items() if oid in self._ours}
+        lost = self._lost(ours)
+        if lost:
+            try:
+                lacked = lacking(self._repository, [(ours[oid], oid) for oid in lost])
+                obtain(self._repository, lacked)
+            except (MissingPackError, MetadataError) as fault:
+                self._warn(str(fault))
+            lost = self._lost({oid: ours[oid] for oid in lost})
+        return lost
+
+    def _lost(self, paths: Mapping[str, str]) -> dict[str, str]:
         lost = {}
-        for oid in oids:
-            if oid in self._ours:
-                try:
-                    metadata = self._metadata(oid, oid)
-                    rebuild(metadata, oid, store=self._repository.store, plugins=self._plugins)
-                except ThetaError as fault:
-                    lost[oid] = str(fault).split("\n")[0]
+        for oid, path in paths.items():
+            try:
+                metadata = self._metadata(oid, path)
+                rebuild(metadata, path, store=self._repository.store, plugins=self._plugins)
+            except ThetaError as fault:
+                lost[oid] = str(fault).split("\n")[0]
         return lost
 
     def convert(

@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -25,11 +25,11 @@ from git_theta.migrate.lfs import (
     LfsFolder,
     Pointer,
     parse_pointer,
-    remote_for_lfs,
 )
 from git_theta.migrate.objects import Objects
 from git_theta.migrate.writer import NewObjects
 from git_theta.plugins import Plugins
+from git_theta.remotes.fetch import fetch_order
 from git_theta.smudge import content, rebuild
 from git_theta.source import FileSource, Source
 
@@ -96,22 +96,26 @@ class Import(Conversion):
         """Whether a blob is a pointer."""
         return oid in self._pointers
 
-    def prepare(self, oids: Collection[str]) -> dict[str, str]:
+    def prepare(self, paths: Mapping[str, str]) -> dict[str, str]:
         """Have git-lfs fetch what is not here; what cannot be had."""
-        wanted = {oid: self._pointers[oid] for oid in oids if oid in self._pointers}
-        missing = {o: p for o, p in wanted.items() if not self._lfs.has(p)} if wanted else {}
-        remote = remote_for_lfs() if missing else ""
-        said: list[str] = []
-        if remote:
-            self._lfs.fetch(missing, remote, said.append)
-        asked = f"git-lfs asked {remote}" if remote else "there is no remote to fetch it from"
-        for one in said:
-            self._warn(one)
+        wanted = {oid: self._pointers[oid] for oid in paths if oid in self._pointers}
+        missing = self._missing(wanted)
+        remotes = fetch_order() if missing else []
+        for remote in remotes:
+            if missing:
+                said = self._lfs.fetch(missing, remote)
+                if said:
+                    self._warn(f"git-lfs and {remote}: {said}")
+                missing = self._missing(missing)
+        asked = ", ".join(remotes)
+        why = f"git-lfs asked {asked}" if asked else "there is no remote to fetch it from"
         return {
-            oid: f"the LFS file {pointer.oid} ({pointer.size} bytes) is not here; {asked}"
+            oid: f"the LFS file {pointer.oid} ({pointer.size} bytes) is not here; {why}"
             for oid, pointer in missing.items()
-            if not self._lfs.has(pointer)
         }
+
+    def _missing(self, pointers: Mapping[str, Pointer]) -> dict[str, Pointer]:
+        return {oid: one for oid, one in pointers.items() if not self._lfs.has(one)}
 
     def convert(
         self, oid: str, path: str, near: Sequence[str], advance: Callable[[int], None]

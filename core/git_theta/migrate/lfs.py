@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from git_theta.errors import GitError, StoreError
 from git_theta.git import run
+from git_theta.storage.lfs.command import git_lfs
+from git_theta.storage.lfs.endpoint import find_endpoint
 
 MAX_POINTER = 1024
 """Most bytes of a pointer."""
@@ -115,12 +115,7 @@ class LfsFolder:
                 remedy="Free some space, then run the command again",
             ) from fault
 
-    def fetch(
-        self,
-        pointers: Mapping[str, Pointer],
-        remote: str,
-        say: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def fetch(self, pointers: Mapping[str, Pointer], remote: str) -> str:
         """Have git-lfs fetch files; which of them came has to be looked at.
 
         Parameters
@@ -129,27 +124,21 @@ class LfsFolder:
             By the name of the blob that each is in git.
         remote
             The git remote whose LFS endpoint is asked.
-        say
-            Told what git-lfs says of what it could not fetch.
+
+        Returns
+        -------
+        str
+            What git-lfs says of what it could not fetch; nothing where it fetched all.
+
+        Raises
+        ------
+        StoreError
+            When a tracked file names another host, and the user has not accepted it.
         """
+        find_endpoint(remote)
         lines = "".join(f"100644 blob {blob}\t{n}\n" for n, blob in enumerate(sorted(pointers)))
         tree = run.text("mktree", input=lines.encode())
         # Empty patterns: those that the user has set for checkouts would leave files out, silently
-        command = ["git", "lfs", "fetch", "-I", "", "-X", "", remote, tree]
-        shown = 2 if sys.stderr.isatty() else subprocess.DEVNULL  # its progress
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=shown, stderr=subprocess.PIPE
-        )
-        if done.returncode:
-            say(done.stderr.decode(errors="replace").strip())
-
-
-def remote_for_lfs() -> str:
-    """The remote that git-lfs would ask; nothing where there is none."""
-    remotes = run.text("remote").split("\n")
-    branch = run.text("symbolic-ref", "--quiet", "--short", "HEAD", ok=(0, 1, 128))
-    for key in ("remote.lfsdefault", f"branch.{branch}.remote"):
-        name = run.text("config", "--get", key, ok=(0, 1))
-        if name in remotes and name:
-            return name
-    return "origin" if "origin" in remotes else remotes[0]
+        args = ("fetch", "--include=", "--exclude=", remote, tree)
+        answer = git_lfs(*args, config={"lfs.fetchrecentalways": "false"}, env={})
+        return str(answer.error("")).removeprefix(": ") if answer.code else ""

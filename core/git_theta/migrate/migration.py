@@ -160,7 +160,7 @@ class Migration:
                 self._paths[oid] = next(iter(paths))
 
     def _prepare(self) -> dict[str, str]:
-        lost = self._conversion.prepare(self._sizes)
+        lost = self._conversion.prepare({oid: self._paths[oid] for oid in self._sizes})
         if lost and not self._request.allow_missing:
             listed = [f"\n  {self._paths[oid]}: {why}" for oid, why in lost.items()]
             more = f"\n  and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
