@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[str, str]
+else:  # that of older releases takes no types
+    _ParamType = click.ParamType
 
 ALIASES = {"ia3": "scale"}
 """Names that the original Git-Theta has for some."""
 
 
-class UpdateTypeName(click.ParamType[str, str]):
+class UpdateTypeName(_ParamType):
     """The name of an installed update type; plugins are imported only when one is given."""
 
     name = "update type"
