@@ -199,6 +199,8 @@ def to_url(location: str, folder: Path | None = None) -> str:
     """
     if not location or any(character in location for character in "\0\r\n"):
         raise StoreError(f"Expected the URL of a store or a path, found {location!r}")
+    if location.lower().startswith("lfs://-"):  # git would take it for an option
+        raise StoreError(f"Expected the name of a git remote, found {printable(location)}")
     if _SCHEME.match(location):
         return location
     path = Path(location).expanduser()

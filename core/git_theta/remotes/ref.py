@@ -60,7 +60,7 @@ class PacksRef:
     def _file(self) -> Path:
         """Where the last tip seen is written down: by the place that is pushed to."""
         named = self._remote in remotes()
-        url = run.text("remote", "get-url", "--push", self._remote) if named else self._remote
+        url = run.text("remote", "get-url", "--push", "--", self._remote) if named else self._remote
         name = hashlib.sha256(os.fsencode(url)).hexdigest()[:32]
         return self._repository.folder / "theta" / "remotes" / f"{name}.tip"
 
@@ -91,11 +91,11 @@ class PacksRef:
         GitError
             When the remote cannot be asked.
         """
-        said = run.text("ls-remote", self._remote, REF).split("\t")[0]
+        said = run.text("ls-remote", "--", self._remote, REF).split("\t")[0]
         if said and not _whole(said):
             mine = f"{REF}-{os.getpid()}"
             options = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--quiet")
-            run.run("-c", "gc.auto=0", "fetch", *options, self._remote, f"+{REF}:{mine}")
+            run.run("-c", "gc.auto=0", "fetch", *options, "--", self._remote, f"+{REF}:{mine}")
             said = run.text("rev-parse", "--verify", mine)
             run.run("update-ref", "-d", mine)
         self._remember(said)
@@ -149,7 +149,7 @@ class PacksRef:
     def _push(self, commit: str) -> None:
         options = ("--no-verify", "--porcelain", "--quiet", "--recurse-submodules=no")
         config = ("-c", "push.followTags=false", "-c", "push.gpgSign=false")
-        run.run(*config, "push", *options, self._remote, f"{commit}:{REF}")
+        run.run(*config, "push", *options, "--", self._remote, f"{commit}:{REF}")
 
     def _seen(self) -> str:
         """The last tip seen, if all of it is still here."""
