@@ -23,6 +23,7 @@ from git_theta.remotes.ref import REF, PacksRef, print_hints, warn_of_deletion
 
 if TYPE_CHECKING:
     from git_theta.remotes.surplus import Surplus
+    from git_theta.storage.folder import PackFolder
     from git_theta.storage.interface import Store
 
 SHOWN = 5
@@ -150,8 +151,10 @@ def _plan(
 ) -> Plan:
     plan = Plan(chosen)
     asked = total([*new, *old])
-    absent = store.missing(asked)
-    here = repository.store.packs
+    with ThreadPoolExecutor(1) as beside:  # both take a while, and one of them only waits
+        opened = beside.submit(_open, repository)
+        absent = store.missing(asked)
+    here = opened.result()
     lost = here.missing(absent)
     unknown = [need for need in [*new, *old] if not need.packs or need.packs.keys() & lost]
     replaced = _replace(repository, store, ref, unknown) if unknown else {}
@@ -176,6 +179,13 @@ def _plan(
     if nowhere:
         raise _nowhere(chosen, repository, nowhere, lost)
     return plan
+
+
+def _open(repository: Repository) -> PackFolder:
+    """The packs that lie here; what else a push imports is imported by then as well."""
+    import git_theta.remotes.surplus  # noqa: F401
+
+    return repository.store.packs
 
 
 class _Fresh(NamedTuple):

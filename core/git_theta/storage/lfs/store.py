@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,9 +59,12 @@ class LfsStore(Store):
         sizes = {pack: sizes[pack] for pack in sorted(lacking)}
         if not sizes:
             return
-        for pack in sizes:
-            if (found := sha256(packs[pack])) != pack:
-                raise PackError(f"Expected pack {pack} at {packs[pack]}, found SHA-256 {found}")
+        with ThreadPoolExecutor() as pool:
+            for pack, found in zip(
+                sizes, pool.map(sha256, map(packs.__getitem__, sizes)), strict=True
+            ):
+                if found != pack:
+                    raise PackError(f"Expected pack {pack} at {packs[pack]}, found SHA-256 {found}")
         with scratch(self._temporary) as folder:
             for pack in sizes:
                 folder.place(pack, packs[pack])
