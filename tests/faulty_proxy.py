@@ -56,7 +56,7 @@ class Fault:
     """Answer without saying how long the body is, so that a cut looks like its end."""
     flip: int | None = None
     """Flip a bit in this byte of the answer's body."""
-    action: Callable[[], None] | None = None
+    action: Callable[[], object] | None = None
     """What is done before anything else."""
 
 
@@ -70,6 +70,8 @@ class FaultyProxy:
     def __init__(self) -> None:
         self.upstream = 0
         self.requests: list[Seen] = []
+        self.authorization = ""
+        """The header without which Git LFS's own API refuses every request, if any."""
         self._faults: list[Fault] = []
         self._lock = Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -91,6 +93,7 @@ class FaultyProxy:
         with self._lock:
             self._faults.clear()
             self.requests = []
+            self.authorization = ""
 
     def count(self, method: str = "", path: str = "") -> int:
         """How many requests there were."""
@@ -148,6 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_request(self) -> None:
         seen, fault = self.server.proxy.take(self.command, self.path)
+        wanted = self.server.proxy.authorization
+        if (
+            wanted
+            and self.path.endswith("/objects/batch")
+            and self.headers["Authorization"] != wanted
+        ):
+            fault = Fault(status=401, headers={"WWW-Authenticate": "Basic realm=tests"})
         try:
             if fault.action:
                 fault.action()

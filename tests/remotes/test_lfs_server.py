@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from uuid import uuid4
@@ -320,6 +323,32 @@ def test_packs_that_nobody_has_are_named(store: Store, target: Path) -> None:
     lost = hashlib.sha256(b"lost").hexdigest()
     with pytest.raises(MissingPackError, match=rf"does not have pack {lost}"):
         store.get({lost: target / lost}, {lost: 1000})
+
+
+def test_what_has_arrived_stays_when_the_process_is_killed(
+    lfs_server: LfsServer, store: Store, make_packs: Callable[..., Packs], target: Path
+) -> None:
+    git("config", "lfs.concurrenttransfers", "1")
+    packs = make_packs(100_000, 200_000)
+    store.put(packs)
+    code = (
+        "import json, sys, pathlib; from git_theta.storage.lfs import LfsStoreType;"
+        "sizes = json.loads(sys.argv[1]); folder = pathlib.Path(sys.argv[2]);"
+        "store = LfsStoreType().open('lfs://origin');"
+        "store.get({pack: folder / pack for pack in sizes}, sizes)"
+    )
+    command = [sys.executable, "-c", code, json.dumps(packs.sizes), str(target)]
+    stalled = threading.Event()
+    lfs_server.proxy.fault(Fault("GET"))
+    lfs_server.proxy.fault(Fault("GET", action=stalled.wait))
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not any(target.glob("?" * 64)):
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    stalled.set()
+    (whole,) = target.glob("?" * 64)
+    assert whole.read_bytes() == packs[whole.name].read_bytes()
 
 
 # ---- what goes wrong here ------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +87,7 @@ class Answer(NamedTuple):
 
 
 class Progress:
-    """Tells a caller the bytes that git-lfs says it has transferred."""
+    """Looks how far git-lfs is, and tells a caller the bytes that it says it has transferred."""
 
     _LINE = re.compile(r"\w+ \d+/\d+ (\d+)/-?\d+ .*?([0-9a-f]{64})$")
 
@@ -98,9 +98,15 @@ class Progress:
         self._sizes, self._advance = sizes, advance
         self._told = dict.fromkeys(sizes, 0)
         self._read = 0
+        self.look: Callable[[], None] = lambda: None
+        """What else is done at each look, and once more when git-lfs has ended."""
 
     def poll(self) -> None:
         """Tell what is new."""
+        self._read_on()
+        self.look()
+
+    def _read_on(self) -> None:
         with contextlib.suppress(FileNotFoundError), self.file.open("rb") as file:
             file.seek(self._read)
             lines = file.read().rpartition(b"\n")[0]

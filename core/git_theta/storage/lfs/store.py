@@ -94,17 +94,24 @@ class LfsStore(Store):
             folder.keep_unfinished(self._temporary / "lfs-incomplete")
             progress = Progress(folder.folder / "progress", wanted, advance)
             left, bad = dict(wanted), set[str]()
-            for _ in range(_TRIES):
-                answer = self._fetch(folder, left, progress=progress)
-                sent = answer.other_bytes
-                bad |= {pack for pack in left.keys() & sent.keys() if sent[pack] >= left[pack]}
+
+            def take() -> None:
+                """Take what has arrived at once, so that it stays if this process is killed."""
                 for pack in [pack for pack in left if folder.object(pack).is_file()]:
+                    if pack in bad:
+                        continue
                     if sha256(folder.object(pack)) == pack:
                         _move(folder.object(pack), packs[pack])
                         progress.settle([pack])
                         del left[pack]
                     else:
                         bad.add(pack)
+
+            progress.look = take
+            for _ in range(_TRIES):
+                answer = self._fetch(folder, dict(left), progress=progress)
+                sent = answer.other_bytes
+                bad |= {pack for pack in left.keys() & sent.keys() if sent[pack] >= left[pack]}
                 if not any(pack in sent and pack not in bad for pack in left):
                     break
         if left.keys() - bad:
@@ -173,7 +180,8 @@ class LfsStore(Store):
 
     def _not_fetched(self, answer: Answer, left: set[str]) -> StoreError | MissingPackError:
         fault = answer.error(f"Cannot fetch {_count(left)} from the {self._name}")
-        if left <= answer.lacking or answer.found_nothing or not answer.code:
+        lacking = answer.lacking | (answer.failed if self.endpoint.has_agent else set())
+        if left <= lacking or answer.found_nothing or not answer.code:
             return MissingPackError(
                 f"The {self._name} does not have {_count(left)}",
                 remedy="Push them from a clone that has them: git theta push",
