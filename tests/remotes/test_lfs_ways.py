@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from faulty_proxy import Fault
 from fixture_servers import LfsServer
 from git_theta.errors import MissingPackError, StoreError
 from git_theta.storage.lfs import LfsStoreType
@@ -103,6 +104,24 @@ def test_an_agent_that_stands_alone_is_used(here: Path) -> None:
     git("config", "lfs.customtransfer.kept.args", args)
     there_and_back(here)
     assert (here / "kept" / PACK).read_bytes() == DATA
+
+
+def test_errors_do_not_tell_secrets(lfs_server: LfsServer, here: Path) -> None:
+    url = lfs_server.endpoint(f"org/{uuid4().hex}").replace("://", "://ada:enigma@")
+    git("remote", "add", "origin", url)
+    git("config", "lfs.transfer.maxretries", "1")
+    lfs_server.proxy.fault(Fault("POST", times=99, status=403))
+    with pytest.raises(StoreError, match=r"origin \(http://127") as asked:
+        LfsStoreType().open("lfs://origin").missing(SIZES)
+    lfs_server.proxy.reset()
+    store = LfsStoreType().open("lfs://origin")
+    store.put({PACK: here / PACK})
+    lfs_server.proxy.fault(Fault("GET", times=99, status=403))
+    with pytest.raises(StoreError, match="Cannot fetch") as fetched:
+        store.get({PACK: here / "got"}, SIZES)
+    for fault in (asked, fetched):
+        assert "enigma" not in str(fault.value)
+        assert "jwt" not in str(fault.value)
 
 
 def test_a_bare_repository_and_a_work_tree_beside_it(

@@ -80,10 +80,16 @@ class Answer(NamedTuple):
         """An error with the words of git-lfs and what to do about it."""
         lines = [line.rstrip() for line in self.said.splitlines() if not _NOISE.search(line)]
         said = "\n".join(dict.fromkeys(filter(None, lines[-20:]))) or f"exit code {self.code}"
+        said = without_secrets(said)
         for pattern, remedy in _REMEDIES:
             if re.search(pattern, self.said, re.IGNORECASE):
                 return StoreError(f"{what}: {said}", remedy=remedy)
         return StoreError(f"{what}: {said}", remedy="Try again; git lfs env shows the server")
+
+
+def without_secrets(text: str) -> str:
+    """Text without what URLs in it carry beside the place: passwords, tokens, signatures."""
+    return re.sub(r"(\w://[^\s?'\"]*)\?[^\s'\"]*", r"\1", re.sub(r"(\w://)[^/@\s]*@", r"\1", text))
 
 
 class Progress:
@@ -170,7 +176,7 @@ def git_lfs(
 def _communicate(
     process: subprocess.Popen[bytes], input: bytes, progress: Progress | None
 ) -> bytes:
-    if not progress or not progress.watched:
+    if not progress:
         return process.communicate(input)[0]
     remaining: bytes | None = input
     while True:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from git_theta.errors import MissingPackError, PackError, StoreError
 from git_theta.storage.folder import check_pack_name, sha256
 from git_theta.storage.interface import Advance, Store, unwatched
-from git_theta.storage.lfs.command import Answer, Progress, git_lfs
+from git_theta.storage.lfs.command import Answer, Progress, git_lfs, without_secrets
 from git_theta.storage.lfs.endpoint import Endpoint
 from git_theta.storage.lfs.scratch import Scratch, scratch
 
@@ -124,7 +124,8 @@ class LfsStore(Store):
 
     @property
     def _name(self) -> str:
-        return f"LFS server of {self.endpoint.remote} ({self.endpoint.url})"
+        where = without_secrets(f"{self.endpoint.remote} ({self.endpoint.url})")
+        return f"LFS server of {where}"
 
     def _ask(self, sizes: Mapping[str, int]) -> tuple[set[str], set[str]]:
         """Packs that are there, and packs that are not; nobody knows about the rest.
