@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -39,6 +40,7 @@ def remote(lfs_server: LfsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     git("remote", "add", "origin", lfs_server.endpoint(name))
     git("config", "lfs.transfer.maxretries", "2")
     git("config", "lfs.transfer.maxretrydelay", "1")
+    monkeypatch.setattr("git_theta.storage.lfs.store._PAUSES", (0.0, 0.0))
     return name
 
 
@@ -179,14 +181,31 @@ def test_progress_is_told_while_it_happens(
 # ---- what goes wrong on the server ---------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"status": 503},
+        {"status": 429},
+        {"status": 429, "headers": {"Retry-After": "1"}},
+        {"cut_request": 0},
+    ],
+    ids=str,
+)
 def test_a_server_that_stumbles_is_asked_again(
-    lfs_server: LfsServer, store: Store, make_packs: Callable[..., Packs], target: Path
+    lfs_server: LfsServer,
+    store: Store,
+    make_packs: Callable[..., Packs],
+    target: Path,
+    fault: dict[str, Any],
 ) -> None:
     packs, proxy = make_packs(50_000, 60_000), lfs_server.proxy
-    proxy.fault(Fault("PUT", status=500))
+    for where in (("POST", BATCH), ("PUT", STORAGE)):
+        proxy.fault(Fault(*where, **fault))
     store.put(packs)
-    assert proxy.count("PUT") > 2
-    proxy.fault(Fault("GET", status=429, headers={"Retry-After": "1"}))
+    assert store.missing(packs.sizes) == set()
+    for where in (("POST", BATCH), ("GET", STORAGE)):
+        proxy.fault(Fault(*where, **fault))
     get(store, packs, target)
     assert arrived(packs, target) == sorted(packs)
 

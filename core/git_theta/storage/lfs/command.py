@@ -27,7 +27,15 @@ _NOTHING = re.compile(
     r"^batch response: (?!Git credentials).*(?:\b(?:404|410|422)\b|not found|cannot find)",
     re.IGNORECASE | re.MULTILINE,
 )
-_NOISE = re.compile(r"^(fetch: |Uploading LFS|Downloading LFS|\d\d:\d\d:\d\d\.\d+ trace)|: \d+% \(")
+_NOISE = re.compile(
+    r"^(fetch: |Errors logged to|Use `git lfs logs|Uploading LFS|Downloading LFS)"
+    r"|^\d\d:\d\d:\d\d\.\d+ trace|: \d+% \("
+)
+
+_TEMPORARY = re.compile(
+    r"HTTP 50[0234]|Server error|rate limit|^panic: |\bEOF$|connection reset|broken pipe",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 _REMEDIES = (
     (r"is not a git command", "Install Git LFS (https://git-lfs.com; Debian: apt install git-lfs)"),
@@ -76,9 +84,20 @@ class Answer(NamedTuple):
         """Whether the server had none of a batch: some say so for the request as a whole."""
         return bool(_NOTHING.search(self.said))
 
+    @property
+    def temporary(self) -> bool:
+        """Whether the same may go well in a moment, and git-lfs gave up.
+
+        It asks its server's API once only, and 3.3 crashes where a server has too much to do and
+        does not say for how long.
+        """
+        return self.code != 0 and bool(_TEMPORARY.search(self.said))
+
     def error(self, what: str) -> StoreError:
         """An error with the words of git-lfs and what to do about it."""
-        lines = [line.rstrip() for line in self.said.splitlines() if not _NOISE.search(line)]
+        said, crash, _ = self.said.partition("\ngoroutine ")
+        lines = [line.rstrip() for line in said.splitlines() if not _NOISE.search(line)]
+        lines += ["git-lfs crashed"] if crash else []
         said = "\n".join(dict.fromkeys(filter(None, lines[-20:]))) or f"exit code {self.code}"
         said = without_secrets(said)
         for pattern, remedy in _REMEDIES:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +18,8 @@ from git_theta.storage.lfs.scratch import Scratch, scratch
 
 Value = TypeVar("Value")
 
-_TRIES = 3
-"""How often git-lfs is started for packs of which only a part arrives.
-
-It tries again by itself, but for an answer that ends too early and never said how long it is.
-"""
+_PAUSES = (1.0, 4.0)
+"""Seconds before git-lfs is started again, where it gave up and another try may help."""
 
 _CONFIG = {
     "lfs.fetchrecentalways": "false",
@@ -61,7 +59,7 @@ class LfsStore(Store):
             return
         with ThreadPoolExecutor() as pool:
             for pack, found in zip(
-                sizes, pool.map(sha256, map(packs.__getitem__, sizes)), strict=True
+                sizes, pool.map(sha256, (packs[pack] for pack in sizes)), strict=True
             ):
                 if found != pack:
                     raise PackError(f"Expected pack {pack} at {packs[pack]}, found SHA-256 {found}")
@@ -71,7 +69,10 @@ class LfsStore(Store):
             progress = Progress(folder.folder / "progress", sizes, advance)
             oids = "".join(f"{pack}\n" for pack in sizes).encode()
             args = ("push", "--object-id", "--stdin", self.endpoint.remote)
-            answer = self._run(folder, *args, input=oids, progress=progress)
+            for _ in _attempts():
+                answer = self._run(folder, *args, input=oids, progress=progress)
+                if not answer.temporary:
+                    break
         if answer.code:
             raise answer.error(f"Cannot send {_count(sizes)} to the {self._name}")
         self._lacking -= sizes.keys()
@@ -108,11 +109,13 @@ class LfsStore(Store):
                         bad.add(pack)
 
             progress.look = take
-            for _ in range(_TRIES):
+            for _ in _attempts():
                 answer = self._fetch(folder, dict(left), progress=progress)
                 sent = answer.other_bytes
+                # An answer that ends too early and never told its length looks like other bytes.
                 bad |= {pack for pack in left.keys() & sent.keys() if sent[pack] >= left[pack]}
-                if not any(pack in sent and pack not in bad for pack in left):
+                lacking = left.keys() - bad
+                if not lacking or not (answer.temporary or lacking & sent.keys()):
                     break
         if left.keys() - bad:
             raise self._not_fetched(answer, left.keys() - bad)
@@ -140,7 +143,10 @@ class LfsStore(Store):
             if not self.endpoint.has_agent:
                 folder.refuse_downloads()
             basic = {} if self.endpoint.has_agent else {"lfs.basictransfersonly": "true"}
-            answer = self._fetch(folder, sizes, basic)
+            for _ in _attempts():
+                answer = self._fetch(folder, sizes, basic)
+                if not answer.temporary:
+                    break
             arrived = {pack for pack in sizes if folder.object(pack).is_file()}
         there = answer.refused & sizes.keys()
         if self.endpoint.has_agent:
@@ -188,6 +194,13 @@ class LfsStore(Store):
                 remedy="Push them from a clone that has them: git theta push",
             )
         return fault
+
+
+def _attempts() -> Iterator[None]:
+    yield
+    for pause in _PAUSES:
+        time.sleep(pause)
+        yield
 
 
 def _checked(packs: Mapping[str, Value]) -> Mapping[str, Value]:
