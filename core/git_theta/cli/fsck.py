@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import click
 
 from git_theta.cli.progress import progress
-from git_theta.errors import PackError, ThetaError
+from git_theta.errors import MissingPackError, PackError, ThetaError
 from git_theta.git.history import all_metadata
 from git_theta.git.repository import Repository
 from git_theta.metadata import parse, parse_head
 from git_theta.plugins import installed
+from git_theta.remotes.fetch import fetch_order
+from git_theta.remotes.mend import ask, is_elsewhere, mend, recorded
+from git_theta.remotes.needs import hinted_packs
 from git_theta.smudge import content, rebuild
 from git_theta.storage.verify import Problem, verify_packs
 
@@ -20,42 +23,70 @@ EXAMPLES = """Examples:
 
 \b
   git theta fsck            check everything
+  git theta fsck --remote   ask remotes as well, and mend from them what is damaged here
   git theta fsck --json     for scripts; the exit code tells as well
 """
 
 
 @click.command(epilog=EXAMPLES)
+@click.option("--remote", is_flag=True, help="Ask remotes, and mend what is damaged from them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def fsck(ctx: click.Context, as_json: bool) -> None:
+def fsck(ctx: click.Context, remote: bool, as_json: bool) -> None:
     """Check that no pack is damaged and no version of a file lacks one.
 
     Every pack is decoded and compared with its digests, and everything that branches, tags,
     reflogs and the index refer to is rebuilt in passing and compared with the digest of the whole
-    file. Exit code 30 when something is wrong.
+    file. What was pruned, or never fetched, counts as there if a remote had it when it was last
+    asked; --remote asks now. Exit code 30 when something is wrong.
     """
+    mended: set[str] = set()
     with Repository() as repository:
-        store = repository.store
-        store.rebuild()
-        total = sum(store.packs.path(pack).stat().st_size for pack in store.packs.packs())
-        with progress("Checking packs", total) as advance:
-            problems = list(verify_packs(store, installed(), advance))
+        problems = _check_packs(repository)
+        corrupt = [problem.corrupt for problem in problems if problem.corrupt]
+        if remote and corrupt:
+            mended = mend(repository, corrupt, fetch_order())
+            problems = _check_packs(repository)
+        asked = ask(repository, fetch_order()) if remote else None
+        there = asked.there if asked else recorded(repository)
+        problems += asked.problems if asked else []
         versions = [(path, oid, _length(text)) for path, oid, text in all_metadata(repository)]
         with progress("Checking versions", sum(length for *_, length in versions)) as advance:
             for path, oid, _ in versions:
-                problems += _check(repository, path, oid, advance)
-        packs = len(store.packs.packs())
+                problems += _check(repository, path, oid, there, advance)
+        packs = len(repository.store.packs.packs())
+    elsewhere = len({problem.where for problem in problems if problem.elsewhere})
+    problems = [problem for problem in problems if not problem.elsewhere]
     if as_json:
         rows = [{"where": problem.where, "what": problem.what} for problem in problems]
-        click.echo(
-            json.dumps({"versions": len(versions), "packs": packs, "problems": rows}, indent=2)
-        )
+        counts = {"versions": len(versions), "packs": packs, "elsewhere": elsewhere}
+        click.echo(json.dumps(counts | {"mended": sorted(mended), "problems": rows}, indent=2))
     else:
-        for problem in problems:
-            click.echo(f"{problem.where}: {problem.what}")
-        noun = "problem" if len(problems) == 1 else "problems"
-        click.echo(f"{len(versions)} versions of files in {packs} packs: {len(problems)} {noun}")
+        _tell(problems, len(versions), packs, elsewhere, mended)
     ctx.exit(PackError.exit_code if problems else 0)
+
+
+def _tell(
+    problems: Sequence[Problem], versions: int, packs: int, elsewhere: int, mended: Collection[str]
+) -> None:
+    for pack in sorted(mended):
+        click.echo(f"pack {pack}: was damaged, and fetched anew")
+    for problem in problems:
+        click.echo(f"{problem.where}: {problem.what}")
+    noun = "problem" if len(problems) == 1 else "problems"
+    click.echo(f"{versions} versions of files in {packs} packs: {len(problems)} {noun}")
+    if elsewhere:
+        click.echo(f"{elsewhere} of them only with a remote; git theta fetch --all gets them")
+
+
+def _check_packs(repository: Repository) -> list[Problem]:
+    """What is wrong with packs; a difference to what is not here is nothing wrong."""
+    store = repository.store
+    store.rebuild()
+    total = sum(store.packs.path(pack).stat().st_size for pack in store.packs.packs())
+    with progress("Checking packs", total) as advance:
+        found = verify_packs(store, installed(), advance)
+        return [problem for problem in found if not problem.elsewhere]
 
 
 def _length(text: bytes) -> int:
@@ -64,14 +95,23 @@ def _length(text: bytes) -> int:
 
 
 def _check(
-    repository: Repository, path: str, oid: str, advance: Callable[[int], None]
+    repository: Repository,
+    path: str,
+    oid: str,
+    there: Collection[str],
+    advance: Callable[[int], None],
 ) -> Iterator[Problem]:
     text = repository.blob(oid).replace(b"\r\n", b"\n")
+    where = f"{path} (blob {oid[:12]})"
     try:
         metadata = parse(text, path)
         rebuilt = rebuild(metadata, path, store=repository.store, plugins=installed())
         for _ in content(rebuilt, advance):  # at its end the digest is compared
             pass
         repository.proven.add(text)
+    except MissingPackError as fault:
+        yield Problem(
+            where, str(fault), elsewhere=is_elsewhere(hinted_packs(text), repository, there)
+        )
     except ThetaError as fault:
-        yield Problem(f"{path} (blob {oid[:12]})", str(fault))
+        yield Problem(where, str(fault))

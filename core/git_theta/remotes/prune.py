@@ -6,19 +6,17 @@ only if all of history can still be fetched. Whatever needs it again fetches it.
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from git_theta.errors import GitError, MissingPackError, PackError, StoreError, ThetaError
+from git_theta.errors import MissingPackError, PackError, StoreError, ThetaError
 from git_theta.git.repository import Repository
 from git_theta.remotes.acknowledged import Acknowledged
 from git_theta.remotes.config import identity, open_store, store_url
 from git_theta.remotes.keep import EVERYTHING, kept_needs, local_packs
 from git_theta.remotes.needs import needs_of
-from git_theta.remotes.ref import PacksRef
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.interface import Store
 from git_theta.storage.local import USERS
@@ -82,7 +80,7 @@ def prune(
     done = Pruned(needed={pack: sizes[pack] for pack in sorted(needed & sizes.keys())})
     asked = dict(_history(repository)) | {p: n for p, n in sizes.items() if p not in needed}
     there = _ask(repository, remotes, asked, done)
-    stranded = _stranded(repository, remotes, there.keys() | sizes.keys())
+    stranded = _stranded(repository, there.keys() | sizes.keys())
     leaving: dict[str, int] = {}
     for pack, nbytes in sorted(sizes.items()):
         if pack in needed:
@@ -175,25 +173,14 @@ def _check_apart(store: Store) -> None:
         )
 
 
-def _stranded(
-    repository: Repository, remotes: Sequence[str], reachable: Collection[str]
-) -> set[str]:
-    """Local packs of versions whose hints name packs that are nowhere any more: repacked ones.
-
-    Unless a remote has fresh hints for them, and the packs that these name.
-    """
-    lost = {
-        need.blob: need
+def _stranded(repository: Repository, reachable: Collection[str]) -> set[str]:
+    """Local packs of versions whose hints name packs that are nowhere any more: repacked ones."""
+    return {
+        pack
         for need in needs_of(repository, *EVERYTHING)
         if not need.packs or need.packs.keys() - reachable
+        for pack in local_packs(repository, need)
     }
-    for remote in remotes:
-        with contextlib.suppress(GitError):
-            fresh = PacksRef(repository, remote).hints(lost)
-            for blob, need in fresh.items():
-                if need.packs and not need.packs.keys() - reachable:
-                    lost.pop(blob, None)
-    return {pack for need in lost.values() for pack in local_packs(repository, need)}
 
 
 def _verify(

@@ -135,19 +135,20 @@ class LocalStore:
         So the answer to git need not wait for it: a pack that was never indexed, because the
         process was killed, is indexed when the store is opened the next time.
         """
-        with self._lock:
-            before = self._open.pop(pack, None)
-        if before is not None:  # it was damaged, else nothing would have been stored again
-            before.close()
-        self.damaged.pop(pack, None)
+        self.forget(pack)  # it was damaged, else nothing would have been stored again
         self._unindexed.append((pack, buffers))
 
-    def remove(self, pack: str) -> None:
-        """Take a pack away, which only who is :meth:`alone` with the store may."""
+    def forget(self, pack: str) -> None:
+        """Look at a pack's file anew when it is needed next: it is another one now."""
         with self._lock:
             before = self._open.pop(pack, None)
         if before is not None:
             before.close()
+        self.damaged.pop(pack, None)
+
+    def remove(self, pack: str) -> None:
+        """Take a pack away, which only who is :meth:`alone` with the store may."""
+        self.forget(pack)
         self.packs.delete(pack)
         self._with_index(lambda: self.index.remove(pack))
 

@@ -23,6 +23,10 @@ class Problem:
     """A pack, or a path in a commit."""
     what: str
     """What is wrong, and the remedy."""
+    corrupt: str = ""
+    """The pack whose bytes are not its own, if it is that; a copy mends it."""
+    elsewhere: bool = False
+    """Whether nothing is wrong, but something must be fetched before it can be looked at."""
 
 
 def verify_packs(
@@ -42,13 +46,14 @@ def verify_pack(store: LocalStore, plugins: Plugins, name: str) -> Iterator[Prob
         for block in pack.file.blocks():
             hasher.update(block)
         if hasher.hexdigest() != name:
-            yield Problem(f"pack {name}", f"is corrupt: its SHA-256 is {hasher.hexdigest()}")
+            found = hasher.hexdigest()
+            yield Problem(f"pack {name}", f"is corrupt: its SHA-256 is {found}", corrupt=name)
         numbers = range(len(pack))
     except PackError as fault:
-        yield Problem(f"pack {name}", str(fault))
+        yield Problem(f"pack {name}", str(fault), corrupt=name)
         return
-    for found in ordered_map(lambda n: list(_payload(store, plugins, pack, n)), numbers):
-        yield from found
+    for problems in ordered_map(lambda n: list(_payload(store, plugins, pack, n)), numbers):
+        yield from problems
 
 
 def _payload(store: LocalStore, plugins: Plugins, pack: Pack, number: int) -> Iterator[Problem]:
@@ -61,5 +66,7 @@ def _payload(store: LocalStore, plugins: Plugins, pack: Pack, number: int) -> It
             if digest(source.window(at, nbytes)) != identity.digest:
                 yield Problem(where, f"payload {number} does not decode to the buffer {identity}")
             at += nbytes
-    except (PackError, MissingPackError, MissingPluginError) as fault:
+    except MissingPackError as fault:  # the base of a difference, in a pack that is not here
+        yield Problem(where, f"payload {number}: {fault}", elsewhere=True)
+    except (PackError, MissingPluginError) as fault:
         yield Problem(where, f"payload {number}: {fault}")
