@@ -14,6 +14,7 @@ from git_theta.cli.repack import decoded_bytes, said
 from git_theta.garbage import Unreferenced, expiry, sweep
 from git_theta.git.history import all_metadata
 from git_theta.git.repository import Repository
+from git_theta.git.store_folder import others
 from git_theta.plugins import installed
 from git_theta.repack import repack
 from git_theta.rewrite import Version
@@ -35,12 +36,14 @@ def gc(prune: str | None, dry_run: bool, as_json: bool) -> None:
     """Repack the local store, and remove garbage from it.
 
     Garbage is what killed commands left behind, and what no branch, tag, reflog or index refers
-    to. It stays for two weeks, or as git's gc.pruneExpire says.
+    to. It stays for two weeks, or as git's gc.pruneExpire says. Of a store that other repositories
+    share only leftovers go: they may need what this one does not.
     """
     left: list[tuple[Path, int]] = []
     with Repository() as repository:
         before = expiry(prune)
         sweep(repository, before, lambda path, nbytes: left.append((path, nbytes)), dry_run=dry_run)
+        sharing = others(repository.store.folder, repository.folder)
         found = [(path, oid) for path, oid, _ in all_metadata(repository)]
         versions = [Version(path, partial(repository.blob, oid)) for path, oid in found]
         with progress("Repacking", decoded_bytes(repository.store)) as advance:
@@ -49,7 +52,7 @@ def gc(prune: str | None, dry_run: bool, as_json: bool) -> None:
                 installed(),
                 versions,
                 dry_run=dry_run,
-                garbage=Unreferenced(repository, before),
+                garbage=None if sharing else Unreferenced(repository, before),
                 advance=advance,
             )
     nbytes = sum(size for _, size in left)

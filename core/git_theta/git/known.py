@@ -70,7 +70,7 @@ def _description(text: bytes) -> bytes:
 
 def _has_packs(repository: Repository, text: bytes) -> bool:
     """Whether all packs that metadata names are there; some that served to compare names none."""
-    objects = repository.folder / "theta" / "objects"
+    objects = repository.store_folder / "objects"
     packs = [name.decode() for name in _PACK.findall(text)]
     return bool(packs) and all((objects / pack).is_file() for pack in packs)
 

@@ -71,9 +71,27 @@ class Repository:
         """
         from git_theta.storage.local import LocalStore
 
-        store = LocalStore(self.folder / "theta")
+        store = LocalStore(self.store_folder)
+        if self.store_folder != self.folder / "theta":
+            from git_theta.git.store_folder import join
+
+            join(self.store_folder, store.packs, self.folder)
+            store.refresh()
         store.warn_damaged()
         return store
+
+    @cached_property
+    def store_folder(self) -> Path:
+        """The folder of the local store, which other repositories may share.
+
+        Raises
+        ------
+        StoreError
+            When the configuration names no absolute path.
+        """
+        from git_theta.git.store_folder import store_folder
+
+        return store_folder(self.folder)
 
     @cached_property
     def proven(self) -> Proven:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from git_theta.errors import MissingPackError, PackError, StoreError, ThetaError
 from git_theta.git.repository import Repository
+from git_theta.git.store_folder import others
 from git_theta.remotes.acknowledged import Acknowledged
 from git_theta.remotes.config import identity, open_store, store_url
 from git_theta.remotes.keep import EVERYTHING, kept_needs, local_packs
@@ -72,9 +73,17 @@ def prune(
     Raises
     ------
     StoreError
-        When no remote's store can be asked.
+        When no remote's store can be asked, or other repositories share the local store.
     """
     store = repository.store
+    sharing = others(store.folder, repository.folder)
+    if sharing:
+        listed = "".join(f"\n  {name}" for name in sharing)
+        raise StoreError(
+            f"The store {store.folder} is shared by other repositories, which may need packs that "
+            f"this one does not need:{listed}",
+            remedy=f"Nothing was removed. If they are gone, remove {store.folder / 'users'}",
+        )
     sizes = _sizes(repository)
     needed = _needed(repository, days)
     done = Pruned(needed={pack: sizes[pack] for pack in sorted(needed & sizes.keys())})
