@@ -62,6 +62,7 @@ def repack(
     dry_run: bool = False,
     patience: float = PATIENCE,
     garbage: Garbage | None = None,
+    least: float = 0.0,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Repacked:
     """Store everything anew, and replace the packs if that takes fewer bytes.
@@ -84,6 +85,8 @@ def repack(
         time.
     garbage
         What of it goes that no version refers to; None: nothing.
+    least
+        What share of its bytes must be saved for it: new packs are sent anew by the next push.
     advance
         Told how many bytes were stored anew.
 
@@ -108,7 +111,7 @@ def repack(
             new = PackFolder(folder / "new")
             combine((written.pack(pack) for pack in rewriter.packs), new)
         before, after = _nbytes(store.packs, old), _nbytes(new, new.packs())
-        changed = new.packs() != old and (dense or after < before)
+        changed = new.packs() != old and (dense or after < (1 - least) * before)
         counts = len(versions), len(old), before, len(new.packs()), after
         left = set()
         if changed and not dry_run:

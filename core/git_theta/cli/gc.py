@@ -27,13 +27,16 @@ EXAMPLES = """Examples:
   git theta gc --prune now  also what was added a moment ago and is in no commit
 """
 
+WORTH = 0.05
+"""The share of a store that repacking must save: the next push sends what it needs of new packs."""
+
 
 @click.command(epilog=EXAMPLES)
 @click.option("--prune", metavar="DATE", help="Remove garbage that is older (2.weeks.ago, never).")
 @click.option("--dry-run", "-n", is_flag=True, help="Only tell what it would give.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def gc(prune: str | None, dry_run: bool, as_json: bool) -> None:
-    """Repack the local store, and remove garbage from it.
+    """Repack the local store where that saves a twentieth of it, and remove garbage from it.
 
     Garbage is what killed commands left behind, and what no branch, tag, reflog or index refers
     to. It stays for two weeks, or as git's gc.pruneExpire says. Of a store that other repositories
@@ -53,6 +56,7 @@ def gc(prune: str | None, dry_run: bool, as_json: bool) -> None:
                 versions,
                 dry_run=dry_run,
                 garbage=None if sharing else Unreferenced(repository, before),
+                least=WORTH,
                 advance=advance,
             )
     nbytes = sum(size for _, size in left)
