@@ -207,3 +207,34 @@ def test_nothing_goes_while_another_process_has_the_store_open(history, monkeypa
     assert done.busy
     assert done.removed == {}
     assert history.packs() == before
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_adding_what_was_pruned_stores_nothing_again(history, model, proven):
+    history.git("checkout", "--quiet", "-b", "old", "HEAD~2", GIT_THETA_SKIP_SMUDGE="1")
+    history.git("checkout", "--quiet", "main")
+    prune(history)
+    if not proven:
+        (history.store / "proven").unlink()
+    before = history.packs().keys()
+    history.git("checkout", "--quiet", "old", GIT_THETA_SKIP_SMUDGE="1")
+    history.write("m.pt", model(1))
+    history.git("add", "m.pt")
+    assert history.status() == ""
+    assert history.packs().keys() == before
+    (history.path / "m.pt").unlink()
+    history.git("checkout", "--", "m.pt")
+    assert history.read("m.pt") == model(1)
+
+
+def test_what_no_remote_is_known_to_have_is_stored_again(history, model, shared):
+    prune(history)
+    history.git("checkout", "--quiet", "--detach", "HEAD~2", GIT_THETA_SKIP_SMUDGE="1")
+    for file in shared.iterdir():
+        file.unlink()
+    assert history.theta("fsck", "--remote").returncode == 30
+    history.write("m.pt", model(1))
+    history.git("add", "m.pt")
+    (history.path / "m.pt").unlink()
+    history.git("checkout", "--", "m.pt")
+    assert history.read("m.pt") == model(1)

@@ -17,7 +17,13 @@ from git_theta import __version__
 from git_theta.allocator import keep_freed_memory
 from git_theta.errors import GitError, MetadataError, MissingPluginError, ThetaError
 from git_theta.git.delayed import Delayed
-from git_theta.git.known import State, examine, find_known, same_description
+from git_theta.git.known import (
+    State,
+    examine,
+    find_known,
+    lies_with_remotes,
+    same_description,
+)
 from git_theta.git.pipes import PIPE_BYTES, own_pipes, report, say, widen_pipes
 from git_theta.git.pktline import PacketReader, PacketWriter
 from git_theta.git.received import Received, pass_through, receive
@@ -188,7 +194,7 @@ def clean_received(
 
     A reader stores something in one case: the index has the metadata, no commit has it, and the
     store lacks the weights (a printed diff was applied). git takes the file for clean from then on
-    and would commit it without asking again.
+    and would commit it without asking again. Unless a remote has them: then nobody stores anything.
 
     ``form`` is how groups that the store lacks shall be stored, where a user said so.
     """
@@ -211,6 +217,14 @@ def clean_received(
     if lost and not writes:
         return lost[0].text
     try:
+        for version in lost:  # what a remote has is not stored here once more
+            if lies_with_remotes(repository, version.text):
+                if version.text not in repository.proven:
+                    told = _clean(repository, path, received, versions, False, form)
+                    if not same_description(version.text, told.text):
+                        continue
+                    repository.proven.add(version.text)
+                return version.text
         cleaned = _clean(repository, path, received, versions, writes, form)
     except MissingPluginError:
         if known:

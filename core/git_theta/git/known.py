@@ -75,6 +75,16 @@ def _has_packs(repository: Repository, text: bytes) -> bool:
     return bool(packs) and all((objects / pack).is_file() for pack in packs)
 
 
+def lies_with_remotes(repository: Repository, text: bytes) -> bool:
+    """Whether all packs that metadata names are here or with a remote, by what that last said."""
+    from git_theta.remotes.mend import recorded
+
+    packs = [name.decode() for name in _PACK.findall(text)]
+    objects = repository.store_folder / "objects"
+    absent = {pack for pack in packs if not (objects / pack).is_file()}
+    return bool(absent) and absent <= recorded(repository)
+
+
 def _prove(repository: Repository, text: bytes, path: str) -> None:
     from git_theta.cli.progress import progress
     from git_theta.plugins import installed
