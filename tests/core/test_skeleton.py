@@ -50,7 +50,7 @@ def test_few_chunks_are_open_at_once(
     monkeypatch.setattr(skeleton_module, "BATCH", 10)
     monkeypatch.setattr(skeleton_module, "OPEN_BATCHES", 2)
     monkeypatch.setattr(recent_module, "RECENT_BYTES", 0)
-    monkeypatch.setattr("git_theta.smudge.MAX_BLOCK", 2**19)
+    monkeypatch.setattr("git_theta.smudge.STEP", 2**19)
     metadata = parse(clean_file(NOISE, store))
     monkeypatch.setattr(decode_module, "recent", recent_module.Recent())  # of this test alone
     gc.collect()

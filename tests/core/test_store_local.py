@@ -191,7 +191,7 @@ def test_no_path_is_made_of_what_is_no_name(tmp_path: Path, name: str) -> None:
         lambda: folder.path(name),
         lambda: folder.missing([name]),
         lambda: folder.put({name: tmp_path / "file"}),
-        lambda: folder.get({name: tmp_path / "new"}),
+        lambda: folder.get({name: tmp_path / "new"}, {name: 9}),
         lambda: folder.adopt(tmp_path / "file", name),
         lambda: folder.delete(name),
     ):
@@ -208,7 +208,7 @@ def test_pack_that_is_not_what_its_name_says_is_not_copied(tmp_path: Path) -> No
     with pytest.raises(PackError, match=f"Pack {pack} at .* is corrupt"):
         target.put({pack: source.path(pack)})
     with pytest.raises(PackError, match=f"Pack {pack} at .* is corrupt"):
-        source.get({pack: tmp_path / "got"})
+        source.get({pack: tmp_path / "got"}, {pack: 9})
     assert target.packs() == set()
     assert not (tmp_path / "got").exists()
     assert not list((tmp_path / "copy" / "tmp").iterdir())

@@ -60,7 +60,7 @@ def test_the_filter_imports_no_framework(tracked, importing, weights):
         tracked.git(*command)
         found = importing()
         assert "git_theta" in found, what
-        assert found.isdisjoint(FRAMEWORKS), what
+        assert found & FRAMEWORKS == set(), what
     assert "torch" in tracked.git("show", "HEAD:m.pt").split("\n")[1]
 
 
@@ -71,7 +71,7 @@ def test_an_unchanged_file_is_cleaned_without_reading_any_format(tracked, import
     assert tracked.status() == ""
     found = importing()
     assert "git_theta" in found
-    assert found.isdisjoint({*FRAMEWORKS, "numpy", "zstandard", "msgpack", "pluggy", "click"})
+    assert found & {*FRAMEWORKS, "numpy", "zstandard", "msgpack", "pluggy", "click"} == set()
 
 
 @pytest.mark.parametrize(

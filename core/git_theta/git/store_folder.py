@@ -17,8 +17,7 @@ from pathlib import Path
 from git_theta.errors import StoreError
 from git_theta.git import run
 from git_theta.storage.folder import PackFolder, sha256
-from git_theta.storage.local import USERS
-from git_theta.storage.lock import FileLock
+from git_theta.storage.lock import USERS, FileLock
 
 VARIABLE = "theta.store"
 """The variable of git's configuration."""

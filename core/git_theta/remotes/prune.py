@@ -20,7 +20,7 @@ from git_theta.remotes.keep import EVERYTHING, kept_needs, local_packs
 from git_theta.remotes.needs import needs_of
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.interface import Store
-from git_theta.storage.local import USERS
+from git_theta.storage.lock import USERS
 from git_theta.storage.replace import PATIENCE
 
 

@@ -14,14 +14,12 @@ from typing import TypeVar
 from git_theta.errors import MissingPackError, PackError, StoreError
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.index import Entry, Index, Location, is_damaged
-from git_theta.storage.lock import FileLock
+from git_theta.storage.lock import USERS, FileLock
 from git_theta.storage.pack import Pack
 from git_theta.storage.payload import BufferId
 
 Result = TypeVar("Result")
 
-USERS = "users.lock"
-"""The file in a local store's folder that is locked by whoever has it open."""
 OPEN_PACKS = 64
 """Of how many packs the directories are kept."""
 

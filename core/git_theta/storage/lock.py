@@ -10,6 +10,8 @@ import os
 import time
 from pathlib import Path
 
+USERS = "users.lock"
+"""The file in a local store's folder that is locked by whoever has it open."""
 _STEP = 0.05  # seconds between two looks at whether the others are done
 
 
