@@ -104,6 +104,12 @@ class Desk:
         folder = self.store / "objects"
         return {file.name: file for file in folder.glob("?" * 64)} if folder.is_dir() else {}
 
+    def bare(self, name: str) -> str:
+        """The path of a bare clone beside this repository, which has no packs."""
+        target = str(self.path.parent / name)
+        self.git("clone", "--quiet", "--bare", str(self.path), target)
+        return target
+
     def clone(self, name: str, *options: str) -> Desk:
         """A clone beside this repository that has its packs, but not the index of them."""
         target = self.path.parent / name

@@ -55,7 +55,7 @@ def clone(tracked, model, tmp_path):
     (info / "entry_points.txt").write_text("[git_theta]\nmain = theta_frail\n")
     tracked.env["PYTHONPATH"] = str(site)
     store = f"remote.origin.thetaStore=frail://{tracked.store / 'objects'}"
-    command = ["clone", "--quiet", "-c", store, str(tracked.path), "clone"]
+    command = ["clone", "--quiet", "-c", store, tracked.bare("bare.git"), "clone"]
     tracked.git(*command, cwd=tmp_path, GIT_THETA_SKIP_SMUDGE="1")
     return tracked.at(tmp_path / "clone")
 

@@ -156,8 +156,8 @@ def test_an_archive_of_a_clone_without_weights_says_what_is_missing(tracked, mod
     tracked.write("m.pt", model())
     tracked.commit("Model")
     (pack,) = tracked.packs()
-    bare = tmp_path / "bare.git"
-    tracked.git("clone", "--quiet", "--bare", str(tracked.path), str(bare))
+    bare = tracked.bare("bare.git")
+    (tracked.store / "objects").rename(tmp_path / "away")
     said = tracked.refused("git", "archive", "HEAD", cwd=bare)
     assert pack in said
 

@@ -154,7 +154,7 @@ def test_whatever_writes_files_fetches(clone, counted, tracked, command, model):
 def test_a_pack_that_nobody_has_is_named_with_the_stores_that_were_asked(clone, shared, tracked):
     first = tracked.git("show", "main:m.pt").split("\npack ")[1].split()[0]
     (shared / first).unlink()
-    made = clone("--no-checkout")
+    made = clone("--no-checkout", source=tracked.bare("bare.git"))
     made.git("remote", "add", "other", "/nowhere")
     made.git("config", "remote.other.thetaStore", str(shared / "nowhere"))
     said = made.refused("git", "checkout", "--quiet", "main")
@@ -175,7 +175,7 @@ def test_a_damaged_pack_does_not_get_in_and_holds_nothing_else_up(clone, shared,
     data = bytearray((shared / first).read_bytes())
     data[len(data) // 2] ^= 1
     (shared / first).write_bytes(data)
-    made = clone("--no-checkout")
+    made = clone("--no-checkout", source=tracked.bare("bare.git"))
     said = made.refused("git", "checkout", "--quiet", "main")
     assert f"Pack {first} at {shared / first} is corrupt" in said
     assert len(made.packs()) == 1
@@ -283,7 +283,7 @@ def test_a_suggested_store_is_shown_before_anything_is_asked_there(
 ):
     tracked.git("config", "-f", ".gittheta", "theta.store", shared.as_uri())
     tracked.commit("Suggest", ".gittheta")
-    command = ["clone", "--quiet", str(tracked.path), "clone"]
+    command = ["clone", "--quiet", tracked.bare("bare.git"), "clone"]
     said = tracked.refused("git", *command, cwd=tmp_path)
     assert f"git theta remote accept {shared.as_uri()}" in said
     clone = tracked.at(tmp_path / "clone")

@@ -21,6 +21,7 @@ from git_theta.errors import MissingPackError, PackError, StoreError, ThetaError
 from git_theta.git import run
 from git_theta.git.repository import Repository
 from git_theta.remotes.config import open_url, remotes, store_url
+from git_theta.remotes.neighbour import neighbour
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.interface import Store
 
@@ -77,9 +78,10 @@ def fetch_packs(
     try:
         _adopt_leftovers(store.packs, left)
         with progress("Fetching weights", sum(left.values())) as advance:
-            for remote in order:
-                if left:
-                    _ask(remote, store.packs, left, asked, advance)
+            for url_of in (store_url, neighbour):
+                for remote in order:
+                    if left:
+                        _ask(remote, url_of, store.packs, left, asked, advance)
     finally:
         store.refresh()
     fetched = absent - left.keys()
@@ -102,6 +104,7 @@ def fetch_order() -> list[str]:
 
 def _ask(
     remote: str,
+    url_of: Callable[[str], str],
     packs: PackFolder,
     left: dict[str, int],
     asked: list[Asked],
@@ -110,8 +113,8 @@ def _ask(
     """Get what a remote's store has of what is left; what arrived is left no more."""
     url = ""
     try:
-        url = store_url(remote)
-        if any(url == one.url for one in asked):
+        url = url_of(remote)
+        if not url or any(url == one.url for one in asked):
             return
         _get_all(open_url(url), packs, left, advance)
     except ThetaError as fault:

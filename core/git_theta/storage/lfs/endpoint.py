@@ -11,10 +11,11 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from git_theta.errors import GitError, StoreError
 from git_theta.git import run
+from git_theta.git.elsewhere import local_path
 from git_theta.remotes.trust import require_accepted
 from git_theta.storage.interface import Store
 
@@ -40,13 +41,7 @@ class Endpoint:
     @property
     def repository(self) -> Path | None:
         """The repository on this machine that has the objects, if it is one."""
-        if self.has_agent:
-            return None
-        if self.url.startswith("file://"):
-            return Path(unquote(urlsplit(self.url).path))
-        if "://" in self.url or re.match(r"[^/]+:", self.url):
-            return None
-        return Path(self.url)
+        return None if self.has_agent else local_path(self.url)
 
     def open(self) -> Store:
         """The store: a folder beside the objects of a repository, or what answers for git-lfs."""

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from git_theta.errors import GitError, StoreError
-from git_theta.git import run
+from git_theta.git.elsewhere import open_repository
 from git_theta.storage.folder import PackFolder, check_pack_name
 
 
@@ -49,18 +49,12 @@ def open_folder(repository: Path) -> ObjectsFolder:
     StoreError
         When there is no repository.
     """
-    ends = ("/.git", "", ".git/.git", ".git")  # in git's own order
-    for folder in (Path(f"{repository}{end}") for end in ends):
-        if folder.is_file() or (folder / "HEAD").is_file():
-            break
-    git = (f"--git-dir={folder}", "rev-parse", "--path-format=absolute", "--git-common-dir")
     try:
-        common = Path(run.text(*git))
-        query = (*git[:1], "config", "--get", "--type=path", "lfs.storage")
-        storage = run.text(*query, ok=(0, 1))
+        there = open_repository(repository)
+        storage = there.configured("lfs.storage")
     except GitError as fault:
         raise StoreError(
             f"Expected a git repository at {repository}, found none: {fault}",
             remedy="Check the remote's URL: git remote -v",
         ) from fault
-    return ObjectsFolder(Path(common, storage or "lfs"))
+    return ObjectsFolder(there.folder / (storage or "lfs"))
