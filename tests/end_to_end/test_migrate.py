@@ -576,6 +576,22 @@ def test_a_pattern_of_a_folder_leaves_its_attributes_file_alone(desk, model):
         assert desk.attribute("filter", name) == "unspecified"
 
 
+def test_no_pattern_gets_an_attributes_file_that_is_added(lfs, model):
+    lfs.attributes = b"**/b/* filter=lfs diff=lfs merge=lfs -text\n"
+    lfs.write("a/.gitattributes", b"b/m.pt filter=lfs diff=lfs merge=lfs -text\n")
+    lfs.write("a/b/m.pt", model(1))
+    lfs.write("a/b/n.bin", b"n")
+    lfs.commit("Models")
+    before = versions(lfs)
+    migrate(lfs, "import", "--include", "*.pt")
+    assert drivers(lfs, "HEAD") == {"a/b/m.pt": "theta", "a/b/n.bin": "lfs"}
+    assert lfs.attribute("filter", "a/b/.gitattributes") == "unspecified"
+    assert lfs.git("show", "HEAD:a/b/.gitattributes").startswith("/")
+    assert (versions(lfs), lfs.status()) == (before, "")
+    migrate(lfs, "export", "--force")
+    assert (versions(lfs), lfs.status()) == (before, "")
+
+
 def test_killed_at_any_moment_it_leaves_all_refs_as_they_were_or_moves_them_all(history, tmp_path):
     folder, calls = tmp_path / "kill", tmp_path / "calls"
     folder.mkdir()

@@ -143,7 +143,8 @@ class Trees:
                 changed[entry.name] = self.rewrite(entry.oid, False, below, before, after)
         entries = [e._replace(oid=changed.get(e.name, e.oid)) for e in folder.entries]
         if content or folder.content:
-            content = self._mend_itself(content, prefix + FILE, before, after)
+            is_new = folder.content is None
+            content = self._mend_itself(content, prefix + FILE, is_new, before, after)
         if content != (folder.content or ""):
             entries = self._with_attributes(entries, prefix, content)
         result = tree
@@ -176,12 +177,15 @@ class Trees:
             for entry, wanted in zip(folder.files, chosen, strict=True)
         ]
 
-    def _mend_itself(self, content: str, path: str, before: int, after: int) -> str:
+    def _mend_itself(self, content: str, path: str, is_new: bool, before: int, after: int) -> str:
         """An attributes file that no driver is given; git reads it itself."""
         old, new = (self._contexts.states(context, [path])[0] for context in (before, after))
-        if old == new:
+        if is_new and new.filter not in ("unset", "unspecified"):
+            words = NOTHING  # a pattern of others reaches what was not there
+        elif old == new:
             return content
-        words = NOTHING if old.filter == self._way.source else restoring_words(old, new)
+        else:
+            words = NOTHING if old.filter == self._way.source else restoring_words(old, new)
         return append_missing(content, [(exact(FILE), words)])
 
     def _with_attributes(
