@@ -24,6 +24,7 @@ from git_theta.git.known import (
     lies_with_remotes,
     same_description,
 )
+from git_theta.git.meanwhile import drained
 from git_theta.git.pipes import PIPE_BYTES, own_pipes, report, say, widen_pipes
 from git_theta.git.pktline import PacketReader, PacketWriter
 from git_theta.git.received import Received, pass_through, receive
@@ -168,7 +169,8 @@ def _answer(
 ) -> Iterator[bytes | memoryview]:
     command, path = request.get("command", ""), request.get("pathname", "")
     if command == "clean":
-        with receive(stream, path, repository.folder / "theta" / "tmp") as received:
+        folder = repository.folder / "theta" / "tmp"
+        with drained(lambda: receive(stream, path, folder), path) as received:
             from git_theta.git.caller import only_reads
 
             yield clean_received(repository, path, received, only_reads=only_reads)

@@ -1,0 +1,71 @@
+"""Imports what cleaning takes while git still sends the file.
+
+Draining a long stream and importing numpy take about as long, and need a core each. The stream is
+drained by a thread, which imports nothing; the modules are taken one after another as long as it
+is at work, so a short file, or one that did not change, waits for none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+LONG = 16 * 2**20
+"""Bytes of the shortest file for which it pays: a shorter one is there before numpy is."""
+MODULES = (
+    "numpy",
+    "git_theta.storage.local",
+    "git_theta.plugins",
+    "git_theta.updates.choose",
+    "git_theta.clean",
+    "git_theta.git.history",
+    "git_theta.formats.builtin",
+    "git_theta.serializers.builtin",
+    "git_theta.updates.builtin",
+)
+"""What is imported, in this order."""
+
+_SWITCH = 1e-4  # seconds after which the import lets the other thread have the interpreter
+
+
+def drained(drain: Callable[[], Result], path: str) -> Result:
+    """What ``drain`` gives, which is called in a thread if the file at ``path`` is long."""
+    if not _is_long(path):
+        return drain()
+    found: list[Result] = []
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(drain())
+        except BaseException as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=work)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH)
+    thread.start()
+    try:
+        for name in MODULES:
+            if not thread.is_alive():
+                break
+            import_module(name)
+    finally:
+        thread.join()
+        sys.setswitchinterval(interval)
+    if faults:
+        raise faults[0]
+    return found[0]
+
+
+def _is_long(path: str) -> bool:
+    try:
+        return os.stat(path).st_size >= LONG
+    except OSError:
+        return False
