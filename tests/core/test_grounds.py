@@ -17,7 +17,7 @@ from git_theta.storage.folder import PackFolder
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_DEPTH, BufferId
 from git_theta.updates import hold as hold_module
-from git_theta.updates.grounds import Candidate, find_grounds
+from git_theta.updates.grounds import Candidate, Grounds
 from git_theta.updates.hold import hold
 
 
@@ -134,9 +134,10 @@ def test_the_buffer_itself_and_other_dtypes_are_no_ground(tmp_path: Path) -> Non
     with LocalStore(tmp_path) as store:
         clean_file(file_of(first), store)
         candidates = [Candidate(identity(first)), Candidate(BufferId("BF16", bytes(32)))]
-        assert not list(find_grounds(store, Plugins(), identity(first), candidates, first.nbytes))
-        other = BufferId("F32", bytes(32))
-        (ground,) = find_grounds(store, Plugins(), other, candidates, first.nbytes)
+        same = Grounds(store, Plugins(), identity(first), first.nbytes)
+        assert not list(same.find(candidates))
+        other = Grounds(store, Plugins(), BufferId("F32", bytes(32)), first.nbytes)
+        (ground,) = other.find(candidates)
         assert ground.numbers.shape == (first.size,)  # no shape was known
         assert ground.cost == sum(ground.payloads.values()) > 0
 
@@ -152,3 +153,14 @@ def test_a_long_run_is_held_in_a_file_that_has_no_name(
     assert held.size == len(data)
     assert bytes(held.read(0, held.size)) == data
     assert bytes(held.read(4_999_000, 1000)) == data[-1000:]
+
+
+def test_what_was_found_is_not_decoded_again(tmp_path: Path) -> None:
+    first, _ = steps(2, 1e-6)
+    with LocalStore(tmp_path) as store:
+        clean_file(file_of(first), store)
+        grounds = Grounds(store, Plugins(), BufferId("F32", bytes(32)), first.nbytes)
+        near, far = (Candidate(identity(first), origin=number) for number in (0, 7))
+        (one,), (other,) = grounds.find([near]), grounds.find([far])
+        assert one.base is other.base
+        assert (one.origin, other.origin) == (0, 7)

@@ -129,7 +129,8 @@ class Reader:
 
     def __init__(self, store: LocalStore, plugins: Plugins) -> None:
         self._store, self._plugins = store, plugins
-        self._ways = Ways(store)
+        self.ways = Ways(store)
+        """By which payloads it reads."""
         self._payloads: dict[tuple[str, int], tuple[Payload, Source, list[int]]] = {}
         self._damaged: dict[BufferId, ThetaError] = {}
 
@@ -151,15 +152,15 @@ class Reader:
         located = None if locations is None else {buffer: locations}
         fault: ThetaError | None = None
         for _ in range(MAX_TRIES):
-            location = self._ways.find([buffer], located).get(buffer)
+            location = self.ways.find([buffer], located).get(buffer)
             if location is None:
-                fault = fault or self._ways.fault(buffer)
+                fault = fault or self.ways.fault(buffer)
                 break
             try:
                 return self._open(buffer, location)
             except _UNREADABLE as error:  # another payload may do
                 fault = error
-                self._ways.avoid(location)
+                self.ways.avoid(location)
         assert fault
         self._damaged[buffer] = fault
         raise fault

@@ -18,7 +18,7 @@ from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_PARAMS, BufferId
-from git_theta.updates.grounds import MAX_GROUNDS, Bases, Candidate, Ground, find_grounds
+from git_theta.updates.grounds import MAX_GROUNDS, Bases, Candidate, Ground, Grounds
 from git_theta.updates.hold import STEP, computed, hold
 from git_theta.updates.interface import Numbers, Part, Update
 from git_theta.updates.lessons import Lesson
@@ -110,16 +110,17 @@ def choose(
     assert dense is not None
     if form.name == "dense":
         return Choice("dense", dense)
-    forced = _forced(store, plugins, buffer, new, bases, form) if form.name else None
+    finder = Grounds(store, plugins, buffer, new.data.size)
+    forced = _forced(store, plugins, buffer, new, bases, form, finder) if form.name else None
     if forced:
         return forced
     offers = [o for o in plugins.offers("theta_update_types").values() if o.name != "dense"]
     floor = _guess(plugins, Part(new.dtype, new.data))
     for lesson in lessons:
-        taught = _taught(store, plugins, buffer, new, bases, lesson, floor)
+        taught = _taught(store, plugins, buffer, new, bases, lesson, floor, finder)
         if taught:
             return taught
-    grounds = _grounds(store, plugins, buffer, bases.near, new)
+    grounds = _first(finder.find(bases.near))
     if not grounds and bases.far is tuple and all(o.value.max_bases for o in offers):
         return Choice("dense", dense)
     survey = Survey(plugins, new, int(ENOUGH * floor))
@@ -127,7 +128,7 @@ def choose(
     survey.ask_single(offers, grounds)
     if (survey.best() or floor) > FAR * floor:
         near = {ground.buffer for ground in grounds}
-        found = _grounds(store, plugins, buffer, bases.far(), new)
+        found = _first(finder.find(bases.far()))
         far = [ground for ground in found if ground.buffer not in near]
         survey.ask_single(offers, far)
         grounds += far
@@ -159,6 +160,7 @@ def _taught(
     bases: Bases,
     lesson: Lesson,
     floor: int,
+    finder: Grounds,
 ) -> Choice | None:
     """The update that other buffers of the file suggest; None where it leaves more than there."""
     beyond = max(lesson.origins) not in {candidate.origin for candidate in bases.near}
@@ -167,7 +169,7 @@ def _taught(
         for candidate in (*bases.near, *(bases.far() if beyond else ()))
         if candidate.origin in lesson.origins
     ]
-    grounds = _grounds(store, plugins, buffer, candidates, new)
+    grounds = _first(finder.find(candidates))
     if not grounds:
         return None
     survey = Survey(plugins, new, 0)
@@ -187,16 +189,17 @@ def _forced(
     new: Numbers,
     bases: Bases,
     form: Form,
+    finder: Grounds,
 ) -> Choice | None:
     """The smallest update of one type, however large; None: it gave none that proved itself."""
     offer = plugins.find("theta_update_types", form.name)
-    grounds = _grounds(store, plugins, buffer, bases.near, new)
+    grounds = _first(finder.find(bases.near))
     if form.update:
         first = [ground for ground in grounds if ground.buffer == bases.near[0].buffer]
         trials = [Trial(0, offer, first)]
     else:
         if not grounds and offer.value.max_bases:
-            grounds = _grounds(store, plugins, buffer, bases.far(), new)
+            grounds = _first(finder.find(bases.far()))
         survey = Survey(plugins, new, 0)
         survey.ask_without_bases([offer])
         survey.ask_single([offer], grounds)
@@ -210,11 +213,8 @@ def _forced(
     return best.choice if best else None
 
 
-def _grounds(
-    store: LocalStore, plugins: Plugins, buffer: BufferId, bases: Iterable[Candidate], new: Numbers
-) -> list[Ground]:
-    found = find_grounds(store, plugins, buffer, bases, new.data.size)
-    return list(islice(found, MAX_GROUNDS))
+def _first(grounds: Iterable[Ground]) -> list[Ground]:
+    return list(islice(grounds, MAX_GROUNDS))
 
 
 def _make(

@@ -6,7 +6,6 @@ What is found is a guess: rounding is noise to it. Whether a formula gives the b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import cache
 from itertools import combinations, islice, product
 from typing import Any, NamedTuple
@@ -172,11 +171,10 @@ def _plain(weight: float, tolerance: float) -> list[float]:
 @cache
 def _numbers() -> tuple[Array, list[int]]:
     """Fractions as people write them, ascending, and the denominator of each."""
-    denominators = (*range(1, 17), 20, 25, 32, 40, 50, 64, 100, 128)
-    found = {
-        Fraction(number, denominator)
-        for denominator in denominators
-        for number in range(-LARGEST * denominator, LARGEST * denominator + 1)
-    }
+    found: dict[float, int] = {}
+    for denominator in (*range(1, 17), 20, 25, 32, 40, 50, 64, 100, 128):
+        for number in range(-LARGEST * denominator, LARGEST * denominator + 1):
+            # equal fractions are equal floats, and the first of them is in lowest terms
+            found.setdefault(number / denominator, denominator)
     ascending = sorted(found)
-    return np.array([float(one) for one in ascending]), [one.denominator for one in ascending]
+    return np.array(ascending), [found[one] for one in ascending]

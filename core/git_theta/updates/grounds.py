@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ from git_theta.dtypes import BITS, count_bytes
 from git_theta.errors import MissingPackError, MissingPluginError, PackError
 from git_theta.plugins import Plugins
 from git_theta.source import Source
-from git_theta.storage.chain import Ways
 from git_theta.storage.decode import Reader
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.local import LocalStore
@@ -103,43 +102,56 @@ class Ground:
         return sum(self.payloads.values())
 
 
-def find_grounds(
-    store: LocalStore,
-    plugins: Plugins,
-    new: BufferId,
-    candidates: Iterable[Candidate],
-    nbytes: int,
-) -> Iterator[Ground]:
-    """Those of the candidates that the store can decode, and what stands below the deep ones.
+class Grounds:
+    """Finds what one buffer can stand on; what was found, and decoded, once is not looked up again.
 
-    ``nbytes`` is the length of the buffer that shall stand on them.
+    Parameters
+    ----------
+    store, plugins
+        What decodes the buffers to stand on.
+    new, nbytes
+        The buffer that shall stand on them, and its length.
     """
-    reader, ways = Reader(store, plugins), Ways(store)
-    waiting = list(candidates)
-    seen = {new}
-    while waiting:
-        candidate = waiting.pop(0)
-        buffer = candidate.buffer
-        if buffer in seen or buffer.dtype != new.dtype:
-            continue
-        seen.add(buffer)
+
+    def __init__(self, store: LocalStore, plugins: Plugins, new: BufferId, nbytes: int) -> None:
+        self._reader, self._folder = Reader(store, plugins), store.packs
+        self._new, self._nbytes = new, nbytes
+        self._found: dict[BufferId, tuple[Ground, Sequence[BufferId]] | None] = {}
+
+    def find(self, candidates: Iterable[Candidate]) -> Iterator[Ground]:
+        """Those of the candidates that can be decoded, and what stands below the deep ones."""
+        waiting = list(candidates)
+        seen = {self._new}
+        while waiting:
+            candidate = waiting.pop(0)
+            buffer = candidate.buffer
+            if buffer in seen or buffer.dtype != self._new.dtype:
+                continue
+            seen.add(buffer)
+            if buffer not in self._found:
+                self._found[buffer] = self._look_up(candidate)
+            found = self._found[buffer]
+            if found is None:
+                continue
+            ground, below = found
+            if len(ground.payloads) >= MAX_DEPTH or ground.cost > self._nbytes * 5 // 4:
+                waiting[:0] = [Candidate(base, candidate.shape) for base in below]
+            yield replace(ground, origin=candidate.origin)
+
+    def _look_up(self, candidate: Candidate) -> tuple[Ground, Sequence[BufferId]] | None:
+        """A candidate as it can be decoded, and what it stands on itself; None: it cannot be."""
+        buffer, reader = candidate.buffer, self._reader
         try:
-            payloads = ways.chain(ways.find([buffer])[buffer])
+            payloads = reader.ways.chain(reader.ways.find([buffer])[buffer])
             data = reader.open(buffer)
-            base = Base(buffer, data, store.packs)
         except (KeyError, *_UNREADABLE):
-            continue
-        ground = Ground(
-            buffer,
-            base,
-            Numbers(base, buffer.dtype, _shape(candidate.shape, data, buffer.dtype)),
-            {key: payload.nbytes for key, payload in payloads.items()},
-            candidate.origin,
-        )
+            return None
+        base = Base(buffer, data, self._folder)
+        shape = _shape(candidate.shape, data, buffer.dtype)
+        costs = {key: payload.nbytes for key, payload in payloads.items()}
+        numbers = Numbers(base, buffer.dtype, shape)
         top = next(iter(payloads.values()))
-        if len(payloads) >= MAX_DEPTH or ground.cost > nbytes + nbytes // 4:
-            waiting[:0] = [Candidate(base, candidate.shape) for base in top.bases]
-        yield ground
+        return Ground(buffer, base, numbers, costs, candidate.origin), top.bases
 
 
 def _shape(shape: tuple[int, ...], data: Source, dtype: str) -> tuple[int, ...]:

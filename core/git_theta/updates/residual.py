@@ -62,7 +62,7 @@ def zigzag(differences: Bits) -> Bits:
 
 def stored_order(missed: Bits, predicted: Bits, dtype: str) -> Bits:
     """A block of a residual as it is stored."""
-    order = _order(predicted, dtype)
+    order = _order(predicted, dtype) if missed.any() else None
     return missed if order is None else missed[order]
 
 
@@ -165,7 +165,11 @@ class Restored(_ByBlocks):
 
     def _compute_block(self, first: int, out: Bits) -> None:
         predicted = self._predict(first, len(out))
-        missed = zigzag_undone(read_words(self._residual, first, len(out), self._words))
+        stored = read_words(self._residual, first, len(out), self._words)
+        if not stored.any():  # in whichever order
+            out[:] = predicted
+            return
+        missed = zigzag_undone(stored)
         order = _order(predicted, self._dtype)
         if order is None:
             out[:] = missed
