@@ -12,6 +12,7 @@ import sys
 from typing import TextIO
 
 from git_theta import __version__
+from git_theta.blas import one_thread
 from git_theta.errors import ThetaError
 
 INTERRUPTED = 130
@@ -33,7 +34,7 @@ def main(args: list[str] | None = None) -> int:
     if args == ["--version"]:
         print(f"git-theta {__version__}")
         return 0
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the work is shared out already
+    one_thread()
     try:
         code = _invoke(args)
         sys.stdout.flush()

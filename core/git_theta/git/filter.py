@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from git_theta import __version__
 from git_theta.allocator import keep_freed_memory
+from git_theta.blas import one_thread
 from git_theta.errors import GitError, MetadataError, MissingPluginError, ThetaError
 from git_theta.git.delayed import Delayed
 from git_theta.git.known import (
@@ -48,7 +49,7 @@ _CAPABILITIES = ("capability=clean", "capability=smudge", "capability=delay")
 
 def run() -> NoReturn:
     """Run the filter as a program; git waits for its end, so nothing is torn down."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy: threads that spin until asked
+    one_thread()
     keep_freed_memory()
     code = main()
     sys.stdout.flush()

@@ -17,7 +17,7 @@ from git_theta.updates.choose import CHOSEN, Form
 from git_theta.updates.grounds import Bases
 from git_theta.updates.interface import Numbers
 
-BATCH = 16
+BATCH = 8
 """Buffers of a batch."""
 SCOUTS = 2
 """Buffers of the first batch from which the others learn."""

@@ -18,7 +18,7 @@ from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_PARAMS, BufferId
-from git_theta.updates.grounds import MAX_GROUNDS, Bases, Candidate, Ground, Grounds
+from git_theta.updates.grounds import MAX_GROUNDS, Bases, Ground, Grounds
 from git_theta.updates.hold import STEP, computed, hold
 from git_theta.updates.interface import Numbers, Part, Update
 from git_theta.updates.lessons import Lesson

@@ -18,7 +18,6 @@ from git_theta.errors import PackError
 from git_theta.source import BytesSource, Source
 from git_theta.updates.elementwise import MANTISSA, Floats, narrow_into, widened
 from git_theta.updates.interface import Part, Update, check_parts
-from git_theta.updates.products import multiply
 from git_theta.updates.residual import Bits, Predict, read_words, word
 
 TILE = 2**15
@@ -172,7 +171,7 @@ def predictor(factors: Factors, base: Source, dtype: str) -> Predict:
         for at, end, row, rows, column, width in _tiles(first, count, columns):
             values = space[: end - at]
             tile = values.reshape(rows, width)
-            multiply(left[row : row + rows], right[:, column : column + width], tile)
+            np.matmul(left[row : row + rows], right[:, column : column + width], tile)
             add(values, bits[at:end], dtype, out[at:end])
         return out
 

@@ -8,7 +8,6 @@ from git_theta.updates.factors import DTYPES, WIDE, add
 from git_theta.updates.interface import Numbers
 from git_theta.updates.matrix import corner, matrix_of, subtract
 from git_theta.updates.misses import bits_missed
-from git_theta.updates.products import multiply
 from git_theta.updates.spectrum import limit_of, pays, space_of
 
 
@@ -26,7 +25,7 @@ def guess_bytes(new: Numbers, base: Numbers) -> int:
     if not 0 < space.rank <= limit or not pays(matrix, space, limit):
         return hopeless
     vectors = space.vectors[:, : space.rank].astype(difference.dtype)
-    fitted = multiply(vectors[::3], multiply(vectors.T, difference))
+    fitted = vectors[::3] @ (vectors.T @ difference)
     new_bits, old_bits = (array[::3].reshape(-1) for array in (bits, old))
     predicted = np.empty_like(old_bits)
     add(fitted.reshape(-1), old_bits, dtype, predicted)

@@ -44,7 +44,7 @@ class Lessons:
         return tuple(self._known[:MAX_LESSONS])
 
     def learn(self, taught: Iterable[Lesson | None]) -> None:
-        """Take lessons; of those that differ in their share alone the one that left less stays."""
+        """Take lessons; of those that differ in their share alone the one that left more stays."""
         for lesson in taught:
             if lesson is not None and lesson.origins and lesson.share <= _SHARE:
                 self._learn(lesson)
@@ -52,4 +52,4 @@ class Lessons:
     def _learn(self, lesson: Lesson) -> None:
         same = [known for known in self._known if known[:2] == lesson[:2]]
         self._known = [known for known in self._known if known not in same]
-        self._known.insert(0, min([lesson, *same], key=lambda one: one.share))
+        self._known.insert(0, max([lesson, *same], key=lambda one: one.share))

@@ -1,8 +1,4 @@
-"""Matrix products in pieces that are too small for a BLAS to spread over threads.
-
-Whoever encodes or decodes has threads of its own; those of OpenBLAS wait for each other by spinning
-and make thin products, which are all that is needed here, many times slower on a busy machine.
-"""
+"""Matrix products, and what is found from a Gram matrix; BLAS has one thread (git_theta.blas)."""
 
 from __future__ import annotations
 
@@ -11,31 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_PIECE = 2**18
-"""Multiplications that OpenBLAS does on one thread (its interface/gemm.c)."""
-
 Matrix = NDArray[np.floating[Any]]
-
-
-def multiply(left: Matrix, right: Matrix, out: Matrix | None = None) -> Matrix:
-    """``left @ right``, of one dtype, into ``out`` where it is given."""
-    rows, inner, columns = *left.shape, right.shape[1]
-    if out is None:
-        out = np.empty((rows, columns), left.dtype)
-    high, deep = min(rows, 64), min(inner, 64)
-    wide = min(columns, max(1, _PIECE // (high * deep)))
-    deep = min(inner, max(1, _PIECE // (high * wide)))
-    for row in range(0, rows, high):
-        for column in range(0, columns, wide):
-            piece = out[row : row + high, column : column + wide]
-            for at in range(0, inner, deep):
-                one = left[row : row + high, at : at + deep]
-                other = right[at : at + deep, column : column + wide]
-                if at:
-                    piece += one @ other
-                else:
-                    np.matmul(one, other, out=piece)
-    return out
 
 
 def eigen(matrix: Matrix) -> tuple[Matrix, Matrix]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from git_theta.updates.elementwise import Floats, widened
 from git_theta.updates.factors import WIDE
 from git_theta.updates.matrix import BLOCK, Matrix, corner, subtract
-from git_theta.updates.products import inverse, multiply
+from git_theta.updates.products import inverse
 from git_theta.updates.residual import Bits
 
 
@@ -38,7 +38,7 @@ def sharpen(
     real = "<f8" if matrix.dtype in WIDE else "<f4"
     rank = len(right)
     other = np.ascontiguousarray(right, real)
-    solve = multiply(right.T.astype("<f8"), inverse(multiply(right, right.T))).astype(real)
+    solve = (right.T.astype("<f8") @ inverse(right @ right.T)).astype(real)
     moved = np.empty((matrix.rows, rank), real)
     gram, weight = np.zeros((rank, rank)), np.zeros(matrix.columns)
     pull = np.zeros(right.shape, real)
@@ -50,19 +50,19 @@ def sharpen(
         weights = _weights(bits, matrix.dtype, floor).reshape(difference.shape)
         mean = weights.mean(axis=1, dtype=real)[:, None]
         weight += weights.sum(axis=0)
-        here = multiply(difference, solve) if left is None else left[row : row + step].astype(real)
-        missed = multiply(here, other)
+        here = difference @ solve if left is None else left[row : row + step].astype(real)
+        missed = here @ other
         np.subtract(difference, missed, out=missed)
         missed *= weights
-        here += multiply(missed, solve) / mean
-        multiply(here, other, out=missed)
+        here += (missed @ solve) / mean
+        np.matmul(here, other, out=missed)
         np.subtract(difference, missed, out=missed)
         missed *= weights
         moved[row : row + step] = here
-        pull += multiply(here.T, missed)
-        gram += multiply(here.T, here)
+        pull += here.T @ missed
+        gram += here.T @ here
     mean_weight = weight / matrix.rows
-    change = multiply(inverse(gram), (pull / mean_weight).astype("<f8"))
+    change = inverse(gram) @ (pull / mean_weight).astype("<f8")
     return moved.astype("<f8"), right + change
 
 

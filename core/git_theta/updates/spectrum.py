@@ -15,7 +15,7 @@ import numpy as np
 from git_theta.updates.elementwise import Floats
 from git_theta.updates.factors import MAX_ENTRIES, MAX_RANK
 from git_theta.updates.matrix import BLOCK, Matrix, sampled_difference
-from git_theta.updates.products import eigen, multiply, whiten
+from git_theta.updates.products import eigen, whiten
 from git_theta.updates.sharpen import sharpen
 
 _ROWS = 1024
@@ -39,7 +39,7 @@ class Space(NamedTuple):
 
 def space_of(sample: Floats) -> Space:
     """The greatest singular values of a sample, by as few of them as show where noise begins."""
-    gram = multiply(sample, sample.T).astype("<f8")
+    gram = (sample @ sample.T).astype("<f8")
     rows = len(sample)
     few, many = sorted(sample.shape)
     whole = max(float(np.trace(gram)), 1e-300)
@@ -63,11 +63,11 @@ def _greatest(gram: Floats, count: int) -> tuple[Floats, Floats]:
     """The greatest eigenvalues of a matrix and their vectors, by subspace iteration."""
     space: Floats = np.random.default_rng(0).standard_normal((len(gram), count))
     for _ in range(4):
-        space = multiply(gram, space)
+        space = gram @ space
         for _ in range(2):  # the second time sets right what rounding left
-            space = multiply(space, whiten(multiply(space.T, space)))
-    values, turn = eigen(multiply(space.T, multiply(gram, space)))
-    return values, multiply(space, turn)
+            space = space @ whiten(space.T @ space)
+    values, turn = eigen(space.T @ (gram @ space))
+    return values, space @ turn
 
 
 def _start(matrix: Matrix, limit: int) -> Floats | None:
@@ -90,7 +90,8 @@ def _start(matrix: Matrix, limit: int) -> Floats | None:
         return np.random.default_rng(0).standard_normal(shape, np.float32).astype(sample.dtype)
     top = space.values[:wanted]
     scale = 1 / np.maximum(top, 1e-12 * top[0])
-    return multiply(sample.T, (space.vectors[:, :wanted] * scale).astype(sample.dtype))
+    found: Floats = sample.T @ (space.vectors[:, :wanted] * scale).astype(sample.dtype)
+    return found
 
 
 def pays(matrix: Matrix, space: Space, limit: int) -> bool:
@@ -124,25 +125,25 @@ def _improve(matrix: Matrix, start: Floats) -> _Found:
     first, seen = np.empty((0, wanted), start.dtype), 0
     for row in range(0, matrix.rows, step * every):
         block = matrix.difference(row, min(step, matrix.rows - row))
-        projected = multiply(block, start)
+        projected = block @ start
         first = first if seen else projected
         seen += len(block)
-        gram += multiply(projected.T, projected)
-        right += multiply(projected.T, block)
+        gram += projected.T @ projected
+        right += projected.T @ block
     straight = whiten(gram)
-    fitted = multiply(straight.T, right.astype("<f8"))
-    squares, turn = eigen(multiply(fitted, fitted.T))
+    fitted = straight.T @ right.astype("<f8")
+    squares, turn = eigen(fitted @ fitted.T)
     values = np.sqrt(np.maximum(squares, 1e-300))
     return _Found(
-        first.astype("<f8") @ multiply(straight, turn) * values,
+        first.astype("<f8") @ (straight @ turn) * values,
         values * math.sqrt(matrix.rows / seen),
-        multiply(turn.T, fitted) / values[:, None],
+        (turn.T @ fitted) / values[:, None],
     )
 
 
 def _rank(matrix: Matrix, found: _Found) -> tuple[int, bool]:
     """How many singular values stand out of the noise, and whether that is certain."""
-    missed = matrix.difference(0, len(found.left)) - multiply(found.left, found.right)
+    missed = matrix.difference(0, len(found.left)) - found.left @ found.right
     noise = float(np.sqrt(np.mean(missed * missed)))
     edge = 1.5 * noise * (math.sqrt(matrix.rows) + math.sqrt(matrix.columns))
     edge = max(edge, 3e-8 * float(found.values[0]))  # squares have lost what is below
@@ -189,8 +190,8 @@ def find_factors(matrix: Matrix) -> tuple[Floats, Floats] | None:
 
 def balanced(left: Floats, right: Floats) -> tuple[Floats, Floats]:
     """Factors of the same product whose columns and rows are as long, and orthogonal."""
-    root = whiten(multiply(left.T, left))  # left @ root is orthonormal
+    root = whiten(left.T @ left)  # left @ root is orthonormal
     inner = np.linalg.inv(root) @ right
-    values, turn = eigen(multiply(inner, inner.T))
+    values, turn = eigen(inner @ inner.T)
     scale = np.sqrt(np.sqrt(np.maximum(values, 1e-300)))
-    return multiply(left, root @ turn * scale), multiply((turn / scale).T, inner)
+    return left @ (root @ turn * scale), (turn / scale).T @ inner
