@@ -78,13 +78,13 @@ def test_a_file_that_becomes_shorter_while_it_streams_is_refused(tmp_path):
             yield chunk
 
     with pytest.raises(FileChangedError, match=r"Run git add again"):
-        receive(stream(), str(file), tmp_path / "tmp")
+        receive(stream(), str(file), lambda: tmp_path / "tmp")
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_what_is_kept_in_memory_needs_no_file(tmp_path):
     data = os.urandom(IN_MEMORY)
-    with receive(chunks(data), str(tmp_path / "nowhere.pt"), tmp_path / "tmp") as received:
+    with receive(chunks(data), str(tmp_path / "nowhere.pt"), lambda: tmp_path / "tmp") as received:
         assert received.source.read(0, len(data)) == data
         assert received.digest == digest(BytesSource(data))
         received.check_unchanged("m.pt")
@@ -99,7 +99,7 @@ def test_what_streams_is_stored_whatever_lies_at_its_path(tmp_path, there):
         file.mkdir()
     elif there != "nothing":
         file.write_bytes(data[: IN_MEMORY + 7] if there == "the beginning" else b"another")
-    with receive(chunks(data), str(file), tmp_path / "tmp") as received:
+    with receive(chunks(data), str(file), lambda: tmp_path / "tmp") as received:
         assert received.source.size == len(data)
         assert b"".join(received.source.blocks()) == data
         assert received.digest == digest(BytesSource(data))
@@ -119,7 +119,7 @@ def test_a_file_that_changes_behind_the_stream_is_refused(tmp_path):
             yield chunk
 
     with (
-        receive(stream(), str(file), tmp_path / "tmp") as received,
+        receive(stream(), str(file), lambda: tmp_path / "tmp") as received,
         pytest.raises(FileChangedError),
     ):
         received.check_unchanged("m.pt")

@@ -10,10 +10,10 @@ import tracemalloc
 import pytest
 
 from git_theta.errors import ConflictError, FileChangedError, MetadataError
+from git_theta.git import answers as git_answers
 from git_theta.git import caller
-from git_theta.git import filter as git_filter
+from git_theta.git.answers import clean_received
 from git_theta.git.delayed import Delayed
-from git_theta.git.filter import clean_received
 from git_theta.git.received import open_file, receive
 from git_theta.git.repository import Repository
 from git_theta.metadata import normalize, parse
@@ -56,7 +56,7 @@ def test_a_write_through_a_mapping_is_noticed(tmp_path, monkeypatch, tracked, mo
         if streamed:
             held = file.read_bytes()
             stream = (memoryview(held)[at : at + 60000] for at in range(0, len(held), 60000))
-            received = receive(stream, "m.pt", tmp_path / "tmp")
+            received = receive(stream, "m.pt", lambda: tmp_path / "tmp")
         else:
             received = open_file(file)
         with received, Repository() as repository:
@@ -262,7 +262,7 @@ def smudged(started, monkeypatch):
         with Repository() as repository:
             options = {"skip": False} | options
             request = {"command": "smudge", "pathname": "m.pt"}
-            yield from git_filter._answer(
+            yield from git_answers._smudge(
                 repository, Delayed(repository), request, packets, **options
             )
 
@@ -282,7 +282,7 @@ def test_a_long_file_that_passes_through_is_not_held_in_memory(smudged):
 
 
 def test_metadata_without_end_is_refused_before_it_is_all_held(smudged, monkeypatch):
-    monkeypatch.setattr(git_filter, "MAX_BYTES", 500_000)
+    monkeypatch.setattr(git_answers, "MAX_BYTES", 500_000)
     taken = []
 
     def packets():

@@ -17,7 +17,7 @@ from git_theta.cli.progress import progress
 from git_theta.cli.update_types import UPDATE_TYPE
 from git_theta.errors import GitError
 from git_theta.git import run
-from git_theta.git.filter import clean_received
+from git_theta.git.answers import clean_received
 from git_theta.git.index_file import mark_unchanged
 from git_theta.git.received import open_file
 from git_theta.git.repository import Repository

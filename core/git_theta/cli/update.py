@@ -21,7 +21,7 @@ from typing import NamedTuple
 from git_theta.checkpoint import Layout
 from git_theta.cli.progress import progress
 from git_theta.errors import GitError, LocalChangesError, StoreError, UpdateFileError
-from git_theta.git.filter import clean_received
+from git_theta.git.answers import clean_received
 from git_theta.git.index_file import stamp
 from git_theta.git.known import find_known
 from git_theta.git.received import Received, open_file

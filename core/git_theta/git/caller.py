@@ -8,10 +8,8 @@ safe one: it writes.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from git_theta.errors import GitError
-from git_theta.git import run
 
 READERS = frozenset(
     [
@@ -25,7 +23,7 @@ READERS = frozenset(
 _SHELL = "!"
 """An alias that runs a shell; the commands in it speak for themselves."""
 
-_PROC = Path("/proc")
+_PROC = "/proc"
 
 _GENERATIONS = 8
 """How many parents are looked at."""
@@ -43,7 +41,7 @@ def only_reads() -> bool:
     asked = ""
     parent, words = _process(os.getppid())
     for _ in range(_GENERATIONS):
-        if words and Path(words[0]).name in ("git", "git.exe"):
+        if words and os.path.basename(words[0]) in ("git", "git.exe"):
             command = _command(words[1:])
             if command == "status" and not asked:
                 return True  # prints no content, whoever wants to know
@@ -58,13 +56,27 @@ def only_reads() -> bool:
     return asked in READERS
 
 
-def _command(words: list[str]) -> str:
-    """The command of a git command line, looked up where it is an alias."""
+def typed_command() -> str:
+    """The command of the git that started this process, as it was typed: perhaps an alias."""
+    _, words = _process(os.getppid())
+    return _typed(words[1:])[0] if words else ""
+
+
+def _typed(words: list[str]) -> list[str]:
+    """A git command line from the command on; nothing but "" where there is none."""
     words = list(words)
     while words and words[0].startswith("-"):
         words = words[2:] if words[0] in _WITH_VALUE else words[1:]
-    if not words or words[0] in READERS:
-        return words[0] if words else ""
+    return words or [""]
+
+
+def _command(words: list[str]) -> str:
+    """The command of a git command line, looked up where it is an alias."""
+    words = _typed(words)
+    if not words[0] or words[0] in READERS:
+        return words[0]
+    from git_theta.git import run  # seldom needed, and git waits for what is imported
+
     try:
         alias = run.text("config", "--get", f"alias.{words[0]}", ok=(0, 1))
     except GitError:
@@ -77,9 +89,10 @@ def _command(words: list[str]) -> str:
 def _process(pid: int) -> tuple[int, list[str]]:
     """The parent of a process, and its command line; 0 and nothing where they cannot be told."""
     try:
-        proc = _PROC / str(pid)
-        words = (proc / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        stat = (proc / "stat").read_text()
-        return int(stat.rpartition(")")[2].split()[1]), [os.fsdecode(word) for word in words]
+        with open(f"{_PROC}/{pid}/cmdline", "rb") as file:
+            words = file.read().rstrip(b"\0").split(b"\0")
+        with open(f"{_PROC}/{pid}/stat", "rb") as file:
+            stat = file.read()
+        return int(stat.rpartition(b")")[2].split()[1]), [os.fsdecode(word) for word in words]
     except (OSError, ValueError, IndexError):
         return 0, []

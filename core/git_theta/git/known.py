@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import Enum
+from pathlib import Path
 
 from git_theta.errors import MissingPackError, MissingPluginError, StoreError, ThetaError
 from git_theta.git.repository import Repository, Version
 from git_theta.metadata import parse, parse_head
 
-_PACK = re.compile(rb"^pack ([0-9a-f]{64}) ", re.MULTILINE)
+_PACK = re.compile(rb"^pack ([0-9a-f]{64}) ([0-9]{1,15}) ", re.MULTILINE)
 
 
 class State(Enum):
@@ -71,17 +72,29 @@ def _description(text: bytes) -> bytes:
 def _has_packs(repository: Repository, text: bytes) -> bool:
     """Whether all packs that metadata names are there; some that served to compare names none."""
     objects = repository.store_folder / "objects"
-    packs = [name.decode() for name in _PACK.findall(text)]
-    return bool(packs) and all((objects / pack).is_file() for pack in packs)
+    packs = _packs(text)
+    return bool(packs) and all(_is_whole(objects / pack, nbytes) for pack, nbytes in packs.items())
+
+
+def _packs(text: bytes) -> dict[str, int]:
+    """The packs that metadata names, with their lengths in bytes."""
+    return {name.decode(): int(nbytes) for name, nbytes in _PACK.findall(text)}
+
+
+def _is_whole(path: Path, nbytes: int) -> bool:
+    """Whether a pack is there, as long as it was: after a power cut it may be shorter."""
+    try:
+        return path.stat().st_size == nbytes
+    except OSError:
+        return False
 
 
 def lies_with_remotes(repository: Repository, text: bytes) -> bool:
     """Whether all packs that metadata names are here or with a remote, by what that last said."""
     from git_theta.remotes.mend import recorded
 
-    packs = [name.decode() for name in _PACK.findall(text)]
     objects = repository.store_folder / "objects"
-    absent = {pack for pack in packs if not (objects / pack).is_file()}
+    absent = {pack for pack in _packs(text) if not (objects / pack).is_file()}
     return bool(absent) and absent <= recorded(repository)
 
 

@@ -14,11 +14,15 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TypeVar
 
+from git_theta.git.caller import typed_command
+
 Result = TypeVar("Result")
 
 LONG = 16 * 2**20
 """Bytes of the shortest file for which it pays: a shorter one is there before numpy is."""
-MODULES = (
+MODULES = ("git_theta.git.answers",)
+"""What is imported for any file, in this order."""
+STORING = (
     "numpy",
     "git_theta.storage.local",
     "git_theta.plugins",
@@ -29,7 +33,7 @@ MODULES = (
     "git_theta.serializers.builtin",
     "git_theta.updates.builtin",
 )
-"""What is imported, in this order."""
+"""What is imported besides, where the file is probably a new one."""
 
 _SWITCH = 1e-4  # seconds after which the import lets the other thread have the interpreter
 
@@ -52,7 +56,7 @@ def drained(drain: Callable[[], Result], path: str) -> Result:
     sys.setswitchinterval(_SWITCH)
     thread.start()
     try:
-        for name in MODULES:
+        for name in (*MODULES, *(STORING if typed_command() == "add" else ())):
             if not thread.is_alive():
                 break
             import_module(name)

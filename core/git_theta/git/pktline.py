@@ -15,6 +15,10 @@ MAX_PACKET = 65516
 _BUFFER = 2**20
 
 
+class PutOff(Exception):
+    """A request is answered later: git shall ask for the file again."""
+
+
 class PacketReader:
     """Reads packets from a file descriptor in large gulps."""
 

@@ -11,15 +11,17 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import blake3
 
 from git_theta.errors import CheckpointError, FileChangedError, StoreError
 from git_theta.source import BytesSource, FileSource, Source
 
-IN_MEMORY = 64 * 2**20
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IN_MEMORY = 128 * 2**20
 """Longest stream to clean that is kept in memory: its file is not compared, read and checked."""
 
 _STEP = 2**20
@@ -73,8 +75,8 @@ class Received:
             _check(self.source, self.digest, path)
 
 
-def receive(stream: Iterable[memoryview], path: str, temporary: Path) -> Received:
-    """Drain a stream that may be the file at ``path``; ``temporary`` is a folder to spool into.
+def receive(stream: Iterable[memoryview], path: str, temporary: Callable[[], Path]) -> Received:
+    """Drain a stream that may be the file at ``path``; ``temporary`` tells a folder to spool into.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def receive(stream: Iterable[memoryview], path: str, temporary: Path) -> Receive
     try:
         return _drain(stream, spool)
     except OSError as fault:
-        raise _not_kept(path, temporary, fault) from fault
+        raise _not_kept(path, temporary(), fault) from fault
     finally:
         spool.close()
 
@@ -179,7 +181,7 @@ def _not_kept(path: str, temporary: Path, fault: OSError) -> StoreError:
 class _Spool:
     """The file that agrees with the stream so far, or a temporary copy of the stream."""
 
-    def __init__(self, path: str, temporary: Path) -> None:
+    def __init__(self, path: str, temporary: Callable[[], Path]) -> None:
         self.used = False
         self._path, self._temporary = path, temporary
         self._fd = -1
@@ -242,8 +244,9 @@ class _Spool:
         """Go on in a temporary file, which begins with what agreed so far."""
         import tempfile
 
-        self._temporary.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(prefix="stream-", dir=self._temporary)
+        folder = self._temporary()
+        folder.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(prefix="stream-", dir=folder)
         os.unlink(name)
         for start in range(0, self._nbytes, _STEP):
             _write(fd, os.pread(self._fd, min(_STEP, self._nbytes - start), start))

@@ -69,9 +69,10 @@ class Repository:
         StoreError
             When it cannot be opened.
         """
+        from git_theta.git.durability import flushes_objects
         from git_theta.storage.local import LocalStore
 
-        store = LocalStore(self.store_folder)
+        store = LocalStore(self.store_folder, flushes=flushes_objects)
         if self.store_folder != self.folder / "theta":
             from git_theta.git.store_folder import join
 

@@ -113,19 +113,22 @@ class PackFolder(Store):
         os.close(fd)
         return Path(name)
 
-    def adopt(self, file: Path, pack: str) -> Path:
+    def adopt(self, file: Path, pack: str, *, flush: bool = True) -> Path:
         """Give a finished file from :meth:`new_file` its name.
 
         A pack that lies there already is kept, unless it is damaged: then this one mends it.
+        ``flush``: it must survive a power cut from now on.
         """
         target = self.path(pack)
         if target.is_file() and sha256(target) == pack:
             file.unlink(missing_ok=True)
             return target
-        _flush(file)  # what git refers to must survive a power cut
+        if flush:
+            _flush(file)
         file.chmod(0o444)
         file.replace(target)
-        _flush(self.folder)
+        if flush:
+            _flush(self.folder)
         return target
 
 

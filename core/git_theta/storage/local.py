@@ -32,8 +32,10 @@ class LocalStore:
     process takes a pack away.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, flushes: Callable[[], bool] = lambda: True) -> None:
         self.folder = folder
+        self.flushes = flushes
+        """Whether a pack that is added must survive a power cut at once."""
         self.packs = PackFolder(folder / "objects")
         try:
             self.packs.folder.mkdir(parents=True, exist_ok=True)

@@ -125,7 +125,7 @@ class Packs:
             return
         pack = self._writer.finish()
         self._file.close()
-        self._store.packs.adopt(self._path, pack)
+        self._store.packs.adopt(self._path, pack, flush=self._store.flushes())
         self._path = None
         self._store.add(pack, self._new)
         for payload, slot, depth, identity in self._new:

@@ -32,13 +32,13 @@ class ObjectsFolder(PackFolder):
         found = self.folder.glob("??/??/*")
         return {file.name for file in found if re.fullmatch(r"[0-9a-f]{64}", file.name)}
 
-    def adopt(self, file: Path, pack: str) -> Path:
+    def adopt(self, file: Path, pack: str, *, flush: bool = True) -> Path:
         """Give a finished file its name."""
         try:
             self.path(pack).parent.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise StoreError(f"Cannot write to the store {self.folder}: {fault}") from fault
-        return super().adopt(file, pack)
+        return super().adopt(file, pack, flush=flush)
 
 
 def open_folder(repository: Path) -> ObjectsFolder:
