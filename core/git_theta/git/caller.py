@@ -41,7 +41,7 @@ def only_reads() -> bool:
     asked = ""
     parent, words = _process(os.getppid())
     for _ in range(_GENERATIONS):
-        if words and os.path.basename(words[0]) in ("git", "git.exe"):
+        if words and _is_git(words):
             command = _command(words[1:])
             if command == "status" and not asked:
                 return True  # prints no content, whoever wants to know
@@ -58,8 +58,14 @@ def only_reads() -> bool:
 
 def typed_command() -> str:
     """The command of the git that started this process, as it was typed: perhaps an alias."""
-    _, words = _process(os.getppid())
-    return _typed(words[1:])[0] if words else ""
+    parent, words = _process(os.getppid())
+    if words and not _is_git(words):  # the shell that git starts a filter with
+        parent, words = _process(parent)
+    return _typed(words[1:])[0] if words and _is_git(words) else ""
+
+
+def _is_git(words: list[str]) -> bool:
+    return os.path.basename(words[0]) in ("git", "git.exe")
 
 
 def _typed(words: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from git_theta import __version__
@@ -158,7 +159,7 @@ def _answer(
 ) -> Iterator[bytes | memoryview]:
     command, path = request.get("command", ""), request.get("pathname", "")
     if command == "clean":
-        with drained(lambda: receive(stream, path, lambda: asked.answers.temporary), path) as file:
+        with drained(partial(receive, stream, path, lambda: asked.answers.temporary), path) as file:
             yield asked.answers.clean(path, file)
     elif command == "smudge":
         yield from asked.answers.smudge(request, stream)

@@ -12,11 +12,9 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from typing import TypeVar
 
 from git_theta.git.caller import typed_command
-
-Result = TypeVar("Result")
+from git_theta.git.received import Received
 
 LONG = 16 * 2**20
 """Bytes of the shortest file for which it pays: a shorter one is there before numpy is."""
@@ -33,21 +31,32 @@ STORING = (
     "git_theta.serializers.builtin",
     "git_theta.updates.builtin",
 )
-"""What is imported besides, where the file is probably a new one."""
+"""What is imported besides by commands that are asked for what is new."""
+REBUILDING = (
+    "numpy",
+    "git_theta.storage.local",
+    "git_theta.plugins",
+    "git_theta.smudge",
+    "git_theta.serializers.builtin",
+    "git_theta.updates.builtin",
+)
+"""What is imported besides by commands that look whether a file may be replaced by another."""
+COMMANDS = {"add": STORING} | dict.fromkeys(("checkout", "reset", "restore", "switch"), REBUILDING)
+"""The git commands that mostly need more than to compare."""
 
 _SWITCH = 1e-4  # seconds after which the import lets the other thread have the interpreter
 
 
-def drained(drain: Callable[[], Result], path: str) -> Result:
-    """What ``drain`` gives, which is called in a thread if the file at ``path`` is long."""
+def drained(receive: Callable[[], Received], path: str) -> Received:
+    """What :func:`~git_theta.git.received.receive` gives, called in a thread for a long file."""
     if not _is_long(path):
-        return drain()
-    found: list[Result] = []
+        return receive()
+    found: list[Received] = []
     faults: list[BaseException] = []
 
     def work() -> None:
         try:
-            found.append(drain())
+            found.append(receive())
         except BaseException as fault:
             faults.append(fault)
 
@@ -56,7 +65,7 @@ def drained(drain: Callable[[], Result], path: str) -> Result:
     sys.setswitchinterval(_SWITCH)
     thread.start()
     try:
-        for name in (*MODULES, *(STORING if typed_command() == "add" else ())):
+        for name in (*MODULES, *COMMANDS.get(typed_command(), ())):
             if not thread.is_alive():
                 break
             import_module(name)

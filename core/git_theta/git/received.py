@@ -21,8 +21,8 @@ from git_theta.source import BytesSource, FileSource, Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-IN_MEMORY = 128 * 2**20
-"""Longest stream to clean that is kept in memory: its file is not compared, read and checked."""
+IN_MEMORY = 8 * 2**20
+"""Longest stream to clean that is kept in memory: clearing more pages takes longer than reading."""
 
 _STEP = 2**20
 _BLOCK = 8 * 2**20
@@ -97,13 +97,12 @@ def receive(stream: Iterable[memoryview], path: str, temporary: Callable[[], Pat
 def _drain(stream: Iterable[memoryview], spool: _Spool) -> Received:
     hasher = blake3.blake3()
     window, hashed = bytearray(), 0
-    limit = spool.in_memory()
     for packet in stream:
         window += packet
         if len(window) - hashed >= _STEP:  # while git reads on
             _hash_from(hasher, window, hashed)
             hashed = len(window)
-            if spool.used or hashed > limit:
+            if spool.used or hashed > IN_MEMORY:
                 spool.add(window)
                 window, hashed = bytearray(), 0
     _hash_from(hasher, window, hashed)
@@ -187,14 +186,6 @@ class _Spool:
         self._fd = -1
         self._nbytes = 0
         self._copied = False
-
-    def in_memory(self) -> int:
-        """Bytes to keep in memory at first: few where the file that lies there is longer."""
-        try:
-            long = os.stat(self._path).st_size > IN_MEMORY
-        except OSError:
-            long = False
-        return min(_BLOCK, IN_MEMORY) if long else IN_MEMORY
 
     def close(self) -> None:
         """Close the file, unless :meth:`finish` gave it away."""

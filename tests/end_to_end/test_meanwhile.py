@@ -1,0 +1,69 @@
+"""What is imported while git still sends a long file, and that nothing goes wrong meanwhile."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+
+from git_theta.errors import FileChangedError
+from git_theta.git import meanwhile
+from git_theta.git.meanwhile import COMMANDS, MODULES, drained
+from git_theta.git.received import receive
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "m.bin"
+    path.write_bytes(bytes(meanwhile.LONG))
+    return path
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The modules that were imported, in order, by git add."""
+    names: list[str] = []
+    monkeypatch.setattr(meanwhile, "import_module", names.append)
+    monkeypatch.setattr(meanwhile, "typed_command", lambda: "add")
+    return names
+
+
+def test_modules_are_imported_as_long_as_the_file_comes(file, taken):
+    wanted = [*MODULES, *COMMANDS["add"]]
+    done = threading.Event()
+
+    def drain():
+        while taken != wanted[:3] and not done.wait(0.001):
+            pass  # the third import was asked for: the file has come
+        return receive(iter(()), str(file), lambda: file.parent)
+
+    with drained(drain, str(file)) as received:
+        assert received.source.size == 0
+    assert taken[:3] == wanted[:3]
+
+
+def test_a_short_file_waits_for_no_import(tmp_path, taken):
+    path = tmp_path / "m.bin"
+    path.write_bytes(bytes(1000))
+    stream = iter([memoryview(bytes(1000))])
+    with drained(lambda: receive(stream, str(path), lambda: tmp_path), str(path)) as received:
+        assert received.source.size == 1000
+    assert taken == []
+
+
+def test_a_fault_of_the_stream_is_raised_and_threads_switch_as_before(file, taken):
+    before = sys.getswitchinterval()
+
+    def fail():
+        raise FileChangedError("It changed")
+
+    with pytest.raises(FileChangedError, match="It changed"):
+        drained(fail, str(file))
+    assert sys.getswitchinterval() == before
+
+
+def test_the_modules_exist():
+    for names in (MODULES, *COMMANDS.values()):
+        for name in names:
+            __import__(name)
