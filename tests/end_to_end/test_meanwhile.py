@@ -29,18 +29,22 @@ def taken(monkeypatch):
     return names
 
 
-def test_modules_are_imported_as_long_as_the_file_comes(file, taken):
-    wanted = [*MODULES, *COMMANDS["add"]]
-    done = threading.Event()
+def test_modules_are_imported_in_order_while_the_file_comes(file, taken, monkeypatch):
+    asked = threading.Event()
 
-    def drain():
-        while taken != wanted[:3] and not done.wait(0.001):
-            pass  # the third import was asked for: the file has come
+    def take(name):
+        taken.append(name)
+        if len(taken) == 3:
+            asked.set()
+
+    def come():
+        assert asked.wait(60)
         return receive(iter(()), str(file), lambda: file.parent)
 
-    with drained(drain, str(file)) as received:
+    monkeypatch.setattr(meanwhile, "import_module", take)
+    with drained(come, str(file)) as received:
         assert received.source.size == 0
-    assert taken[:3] == wanted[:3]
+    assert taken[:3] == [*MODULES, *COMMANDS["add"]][:3]
 
 
 def test_a_short_file_waits_for_no_import(tmp_path, taken):
