@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from repository import Bench, bench
@@ -24,9 +26,7 @@ def main() -> None:
     """Print a line for each system and place."""
     folder = Path(sys.argv[1])
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    versions = sorted(
-        file for file in folder.iterdir() if file.stem.startswith("v") and file.stem[1:].isdigit()
-    )
+    versions = read_versions(folder)
     found: dict[tuple[str, str], tuple[float, int]] = {}
     for system in ("theta", "lfs"):
         with bench(system, f"model{versions[0].suffix}") as repository:
@@ -45,6 +45,27 @@ def main() -> None:
         )
 
 
+def read_versions(folder: Path) -> list[Path]:
+    """The files ``v0`` and so on of a folder."""
+    return sorted(
+        file for file in folder.iterdir() if file.stem.startswith("v") and file.stem[1:].isdigit()
+    )
+
+
+@contextmanager
+def served(repository: Bench) -> Iterator[LfsServer]:
+    """A Git LFS server on loopback that runs; its objects lie beside the repository."""
+    folder = repository.path.parent / "server"
+    folder.mkdir()
+    server = giftless(environment("giftless", GIFTLESS), folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+        shutil.rmtree(folder)
+
+
 def _to_a_path(repository: Bench, rounds: int) -> tuple[float, int]:
     seconds, sent = [], 0
     for number in range(rounds):
@@ -58,12 +79,8 @@ def _to_a_path(repository: Bench, rounds: int) -> tuple[float, int]:
 
 
 def _to_a_server(repository: Bench, rounds: int) -> tuple[float, int]:
-    folder = repository.path.parent / "server"
-    folder.mkdir()
-    server: LfsServer = giftless(environment("giftless", GIFTLESS), folder)
-    server.start()
     seconds = []
-    try:
+    with served(repository) as server:
         for number in range(rounds + 1):
             counted = number == rounds
             url = server.url if counted else f"http://127.0.0.1:{server.proxy.upstream}"
@@ -77,9 +94,6 @@ def _to_a_server(repository: Bench, rounds: int) -> tuple[float, int]:
                 seconds.append(taken)
                 shutil.rmtree(server.object(f"org/n{number}", "x").parent)
         return min(seconds), server.proxy.sent
-    finally:
-        server.close()
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
