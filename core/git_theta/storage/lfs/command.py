@@ -29,7 +29,7 @@ _NOTHING = re.compile(
 )
 _NOISE = re.compile(
     r"^(fetch: |Errors logged to|Use `git lfs logs|Uploading LFS|Downloading LFS"
-    r"|The most similar command|\t\w)"
+    r"|error: failed to (?:fetch|push) some|The most similar command|\t\w)"
     r"|^\d\d:\d\d:\d\d\.\d+ trace|: \d+% \("
 )
 

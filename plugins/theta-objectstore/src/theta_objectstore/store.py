@@ -111,7 +111,8 @@ class ObjectStore(Store):
             if digest != pack:
                 raise PackError(
                     f"Expected pack {pack} in {self._url}, found SHA-256 {digest}",
-                    remedy="Delete it there, and send it again from a clone that has it",
+                    remedy="Delete it there, then send it again from a clone that has it: "
+                    "git theta push --all",
                 )
             part.replace(file)
         except FileNotFoundError as fault:
