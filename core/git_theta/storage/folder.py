@@ -174,7 +174,10 @@ def _copy(source: Path, target: Path, pack: str, remedy: str) -> int:
             shutil.copyfile(source, target)
         found, nbytes = sha256(target), target.stat().st_size
     except OSError as fault:
-        raise StoreError(f"Cannot copy pack {pack} to {target}: {fault}") from fault
+        raise StoreError(
+            f"Cannot copy pack {pack} to {target.parent}: {fault.strerror or fault}",
+            remedy="Free some space (or mend the disk), then try again",
+        ) from fault
     if found != pack:
         raise PackError(
             f"Pack {pack} at {source} is corrupt: its SHA-256 is {found}",
