@@ -32,7 +32,7 @@ LACKING = """\
 Packs that are not here may never have been fetched: git theta fsck --remote asks remotes for them,
 git theta fetch --all gets them. Or copy them into .git/theta/objects from a clone that has them"""
 LACKING_AFTER = (
-    "No remote that was asked has these packs: whoever has them runs git theta push --all"
+    "No remote that could be asked has these packs: whoever has them runs git theta push --all"
 )
 
 
