@@ -3,15 +3,17 @@
 usage: python benchmarks/push.py FOLDER [ROUNDS]
 
 FOLDER has the versions of one file, in the order of their names. Each of git-theta and Git LFS
-pushes to a repository on this machine and to a Git LFS server (giftless) over loopback. Bytes are
-counted before the server by a proxy, in a push of its own, since the proxy takes its time; of the
-rounds the shortest counts.
+pushes to a repository on this machine (``path``), to a Git LFS server, giftless, over loopback at
+the speed of memory (``server``), and to that server through a proxy that counts bytes and takes
+its time, as a network does (``proxy``). Of the rounds the shortest counts.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from repository import Bench, bench
@@ -24,9 +26,7 @@ def main() -> None:
     """Print a line for each system and place."""
     folder = Path(sys.argv[1])
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    versions = sorted(
-        file for file in folder.iterdir() if file.stem.startswith("v") and file.stem[1:].isdigit()
-    )
+    versions = read_versions(folder)
     found: dict[tuple[str, str], tuple[float, int]] = {}
     for system in ("theta", "lfs"):
         with bench(system, f"model{versions[0].suffix}") as repository:
@@ -34,15 +34,36 @@ def main() -> None:
                 shutil.copyfile(version, repository.file)
                 repository.run(f"git add . && git commit -qm {version.stem}")
             found[system, "path"] = _to_a_path(repository, rounds)
-            found[system, "server"] = _to_a_server(repository, rounds)
+            found[system, "server"], found[system, "proxy"] = _to_a_server(repository, rounds)
     print(f"{len(versions)} versions, {sum(file.stat().st_size for file in versions):,} bytes")
-    for place in ("path", "server"):
+    for place in ("path", "server", "proxy"):
         (seconds, sent), (lfs_seconds, lfs_sent) = found["theta", place], found["lfs", place]
         print(
             f"{place:6}  git-theta {sent:>11,} bytes {seconds:6.2f} s"
             f"  Git LFS {lfs_sent:>11,} bytes {lfs_seconds:6.2f} s"
             f"  ratio {sent / lfs_sent:.3f} {seconds / lfs_seconds:.2f}"
         )
+
+
+def read_versions(folder: Path) -> list[Path]:
+    """The files ``v0`` and so on of a folder."""
+    return sorted(
+        file for file in folder.iterdir() if file.stem.startswith("v") and file.stem[1:].isdigit()
+    )
+
+
+@contextmanager
+def served(repository: Bench) -> Iterator[LfsServer]:
+    """A Git LFS server on loopback that runs; its objects lie beside the repository."""
+    folder = repository.path.parent / "server"
+    folder.mkdir()
+    server = giftless(environment("giftless", GIFTLESS), folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+        shutil.rmtree(folder)
 
 
 def _to_a_path(repository: Bench, rounds: int) -> tuple[float, int]:
@@ -57,29 +78,23 @@ def _to_a_path(repository: Bench, rounds: int) -> tuple[float, int]:
     return min(seconds), sent
 
 
-def _to_a_server(repository: Bench, rounds: int) -> tuple[float, int]:
-    folder = repository.path.parent / "server"
-    folder.mkdir()
-    server: LfsServer = giftless(environment("giftless", GIFTLESS), folder)
-    server.start()
-    seconds = []
-    try:
-        for number in range(rounds + 1):
-            counted = number == rounds
+def _to_a_server(repository: Bench, rounds: int) -> list[tuple[float, int]]:
+    """Seconds and bytes, of pushes to the server itself and through the proxy."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    with served(repository) as server:
+        for number in range(2 * rounds):
+            counted = number % 2
             url = server.url if counted else f"http://127.0.0.1:{server.proxy.upstream}"
             bare = repository.path.parent / f"served{number}.git"
             repository.run(f"git init -q --bare {bare} && git remote add served{number} {bare}")
             lfs = f"{url}/org/n{number}.git/info/lfs"
-            server.object(f"org/n{number}", "x").parent.mkdir(parents=True)
+            objects = server.object(f"org/n{number}", "x").parent
+            objects.mkdir(parents=True)
             repository.run(f"git config remote.served{number}.lfsurl {lfs}")
-            taken = repository.run(f"git push -q served{number} main")
-            if not counted:
-                seconds.append(taken)
-                shutil.rmtree(server.object(f"org/n{number}", "x").parent)
-        return min(seconds), server.proxy.sent
-    finally:
-        server.close()
-        shutil.rmtree(folder)
+            server.proxy.reset()
+            seconds[counted].append(repository.run(f"git push -q served{number} main"))
+            shutil.rmtree(objects)
+        return [(min(taken), server.proxy.sent) for taken in seconds]
 
 
 if __name__ == "__main__":

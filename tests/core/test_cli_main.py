@@ -108,6 +108,14 @@ def test_every_command_has_help_with_examples(name, capsys):
     assert f"  git theta {name}" in shown.partition("Example")[2] or f"theta {name} " in shown
 
 
+def test_every_subcommand_has_help_with_an_example(capsys):
+    for name, place in commands.COMMANDS.items():
+        module, _, attribute = place.partition(":")
+        for below in getattr(getattr(import_module(module), attribute), "commands", {}):
+            assert main([name, below, "-h"]) == 0
+            assert f" git theta {name} {below}" in capsys.readouterr().out.partition("Example")[2]
+
+
 def test_help_lists_the_commands_of_kernel_and_plugins_with_what_they_do(no_plugins, capsys):
     offer(Hello())
     for arguments in ([], ["-h"], ["--help"]):

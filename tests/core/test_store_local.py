@@ -212,3 +212,15 @@ def test_pack_that_is_not_what_its_name_says_is_not_copied(tmp_path: Path) -> No
     assert target.packs() == set()
     assert not (tmp_path / "got").exists()
     assert not list((tmp_path / "copy" / "tmp").iterdir())
+
+
+def test_an_index_for_which_there_is_no_space_is_an_error_and_filled_later(tmp_path: Path) -> None:
+    items = [item_of(bytes([number]) * 1000) for number in range(200)]
+    store = LocalStore(tmp_path)
+    store.index._db.execute("PRAGMA max_page_count = 1")  # no more than it has
+    put(store, *items)
+    with pytest.raises(StoreError, match=r"is full\nFree some space"):
+        store.find([items[0].identity])
+    store.index._db.execute("PRAGMA max_page_count = 1000000")
+    assert len(store.find([item.identity for item in items])) == len(items)
+    store.close()

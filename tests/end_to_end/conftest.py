@@ -6,14 +6,29 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
+
+import git_theta
+
+PROGRAM = """\
+#!{python} -S
+import sys
+
+sys.path.insert(0, {libraries!r})
+from {module} import main
+
+sys.exit(main())
+"""
 
 
 @dataclass
@@ -200,6 +215,36 @@ def metadata_without_a_file() -> bytes:
         f"skeleton {lost} 100 0\n"
         f"pack {lost} 1000 0\n"
     ).encode()
+
+
+@pytest.fixture
+def kernel_programs(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a folder of the programs of an environment that has the kernel and no other plugin.
+
+    It is told the names of the import packages of plugins that are there all the same.
+    """
+
+    def make(*plugins: str) -> Path:
+        libraries, programs = tmp_path / "libraries", tmp_path / "programs"
+        libraries.mkdir()
+        programs.mkdir()
+        for name in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+            for entry in Path(name).iterdir():
+                ours = "theta" in entry.name and not entry.name.startswith(plugins or ("/",))
+                if entry.suffix != ".pth" and not ours and entry.name != "__pycache__":
+                    (libraries / entry.name).symlink_to(entry)
+        for package in (git_theta, *map(import_module, plugins)):
+            link = libraries / package.__name__
+            if not link.exists():
+                link.symlink_to(Path(str(package.__file__)).parent)
+        modules = {"git-theta": "git_theta.cli.main", "git-theta-filter": "git_theta.git.filter"}
+        for name, module in modules.items():
+            text = PROGRAM.format(python=sys.executable, libraries=str(libraries), module=module)
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        return programs
+
+    return make
 
 
 @pytest.fixture

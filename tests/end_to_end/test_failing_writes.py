@@ -151,6 +151,25 @@ def test_a_checkout_onto_a_full_disk_leaves_the_old_file(tracked, model):
     assert tracked.status() == ""
 
 
+def test_a_full_disk_fails_pushes_and_fetches_which_go_on_later(tracked, model, tmp_path):
+    tracked.write("m.pt", model(rows=2000))
+    tracked.commit("Model")
+    tracked.git("remote", "add", "origin", tracked.bare("remote.git"))
+    command = "ulimit -f 1024; git push --quiet origin HEAD:pushed"
+    assert "Free some space" in tracked.refused("bash", "-c", command)
+    assert tracked.git("ls-remote", "origin", "pushed") == ""
+    tracked.git("push", "--quiet", "origin", "HEAD:pushed")
+    tracked.git(
+        "clone", "--quiet", "--no-checkout", str(tmp_path / "remote.git"), "c", cwd=tmp_path
+    )
+    clone = tracked.at(tmp_path / "c")
+    assert "Free some space" in clone.refused("bash", "-c", "ulimit -f 1024; git theta fetch")
+    assert clone.packs() == {}
+    clone.git("reset", "--quiet", "--hard")
+    assert clone.read("m.pt") == model(rows=2000)
+    assert clone.theta("fsck").returncode == 0
+
+
 @pytest.fixture
 def bound_by_permissions(tracked):
     """The user, who as root is deprived of the privilege to write anywhere."""

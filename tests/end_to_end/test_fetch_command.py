@@ -180,6 +180,18 @@ def test_pull_takes_a_remote_and_a_branch_and_tells_gits_exit_code(origin, bare_
     assert bare_of_weights.run("git", "theta", "pull", "origin", "nowhere").returncode == 128
 
 
+def test_a_clone_without_trees_fetches_all_of_history(origin, tmp_path):
+    url = f"file://{tmp_path / 'origin.git'}"
+    origin.git("config", "uploadpack.allowFilter", "true", cwd=tmp_path / "origin.git")
+    store = f"remote.origin.thetaStore={tmp_path / 'packs'}"
+    clone = ["clone", "--quiet", "--filter=tree:0", "-c", store, url, "part"]
+    origin.git(*clone, cwd=tmp_path)
+    made = origin.at(tmp_path / "part")
+    assert made.theta("fetch", "--all").returncode == 0
+    assert made.packs().keys() == origin.packs().keys()
+    assert made.theta("fsck").returncode == 0
+
+
 @pytest.mark.parametrize("arguments", [["--all"], ["origin", "origin/tuned", "old"], ["--recent"]])
 def test_a_partial_clone_gets_metadata_of_history_at_once(origin, tmp_path, arguments):
     url = f"file://{tmp_path / 'origin.git'}"

@@ -99,3 +99,12 @@ def test_a_checkout_that_cannot_fetch_leaves_files_out_and_can_be_repeated(clone
     clone.git("reset", "--quiet", "--hard")
     assert clone.read("m.pt") == model(4)
     assert clone.status() == ""
+
+
+def test_after_a_clone_whose_checkout_failed_one_is_told_what_to_run(clone, model):
+    clone.git("rm", "--quiet", "-r", "--cached", ".")
+    (clone.path / ".git" / "index").unlink()
+    (clone.path / "m.pt").unlink()
+    assert "git reset --hard" in clone.refused("git", "theta", "checkout")
+    clone.git("reset", "--quiet", "--hard")
+    assert clone.read("m.pt") == model(4)

@@ -102,6 +102,7 @@ def test_a_clone_that_fetched_a_part_of_a_store_is_whole(tracked, shared, tmp_pa
     config = ["-c", f"remote.origin.thetaStore={shared}"]
     tracked.git("clone", "--quiet", *config, source, "clone", cwd=tmp_path)
     made = tracked.at(tmp_path / "clone")
+    assert "git theta fetch --all gets them" in made.theta("fsck").stdout
     found = fsck(made, "--remote")
     assert found["problems"] == []
     assert found["elsewhere"] > 0

@@ -223,17 +223,27 @@ def test_pre_commit_runs_ours_as_the_hook_that_it_found(team: Desk, model: Model
     assert not _hook(team, "pre-push.legacy").exists()
 
 
-@pytest.mark.parametrize("manager", ["lefthook", "husky", "overcommit"])
+@pytest.mark.parametrize(
+    ("manager", "file", "line"),
+    [
+        ("lefthook", "lefthook.yml", "git theta pre-push {0}"),
+        ("husky", "package.json", LINE),
+        ("overcommit", ".overcommit.yml", LINE),
+    ],
+)
 def test_a_hook_that_a_manager_writes_is_left_to_it_with_a_warning(
-    team: Desk, model: Model, manager: str
+    team: Desk, model: Model, manager: str, file: str, line: str
 ) -> None:
     theirs = _script(_hook(team), f'{manager} run pre-push "$@"').read_bytes()
     said = _commit(team, model).stderr
     assert f"written by {manager}" in said
-    assert LINE in said
+    assert line in said
     assert "git theta push" in said
     assert _commit(team, model, 1).stderr == ""
     assert _hook(team).read_bytes() == theirs
+    assert f"written by {manager}" in team.theta("doctor").stdout
+    (team.path / file).write_text(f"pre-push:\n  run: {line}\n")
+    assert f"written by {manager}" not in team.theta("doctor").stdout
 
 
 def test_a_folder_of_hooks_that_others_share_is_left_alone_with_a_warning(

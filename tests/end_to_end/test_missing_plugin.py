@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-import sysconfig
-from pathlib import Path
 
 import pytest
 
-import git_theta
-
-SCRIPT = """\
-#!{python} -S
-import sys
-
-sys.path.insert(0, {libraries!r})
-from {module} import main
-
-sys.exit(main())
-"""
-
 
 @pytest.fixture
-def kernel_only(desk, tmp_path):
+def kernel_only(desk, kernel_programs):
     """Makes the user's programs those of an environment with the kernel and no plugin."""
-    libraries, programs = tmp_path / "libraries", tmp_path / "programs"
-    libraries.mkdir()
-    programs.mkdir()
-    for name in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        for entry in Path(name).iterdir():
-            if entry.suffix != ".pth" and "theta" not in entry.name and entry.name != "__pycache__":
-                (libraries / entry.name).symlink_to(entry)
-    (libraries / "git_theta").symlink_to(Path(git_theta.__file__).parent)
-    modules = {"git-theta": "git_theta.cli.main", "git-theta-filter": "git_theta.git.filter"}
-    for name, module in modules.items():
-        text = SCRIPT.format(python=sys.executable, libraries=str(libraries), module=module)
-        (programs / name).write_text(text)
-        (programs / name).chmod(0o755)
 
     def switch():
-        desk.env["PATH"] = f"{programs}{os.pathsep}{desk.env['PATH']}"
+        desk.env["PATH"] = f"{kernel_programs()}{os.pathsep}{desk.env['PATH']}"
         desk.env.pop("PYTHONPATH", None)
         said = desk.theta("plugins")
         assert said.returncode == 0, said.stderr

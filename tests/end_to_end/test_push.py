@@ -113,6 +113,20 @@ def test_a_damaged_pack_is_not_sent(team: Desk, model: Model) -> None:
     assert _there(team) == set()
 
 
+def test_packs_that_a_store_lost_are_sent_again_when_asked_to(team: Desk, model: Model) -> None:
+    for seed in range(2):
+        team.write("m.safetensors", model(seed))
+        team.commit(f"{seed}")
+    _push(team)
+    team.git("push", "--quiet", "--no-verify", "origin", "HEAD")
+    assert "has all packs of these commits' files" in team.theta("push").stdout
+    for pack in (team.path.parent / "packs").glob("?" * 64):
+        pack.unlink()
+    assert {*_push(team)["sent"]} == _there(team) == {*team.packs()}
+    (team.path.parent / "packs" / min(team.packs())).unlink()
+    assert {*_push(team, "--all")["sent"]} == {min(team.packs())}
+
+
 def test_what_an_earlier_push_left_out_is_sent_by_the_next(team: Desk, model: Model) -> None:
     team.write("m.safetensors", model())
     team.commit("One")

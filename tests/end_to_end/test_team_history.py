@@ -6,6 +6,7 @@ The colleague has a home of their own, in which only ``git theta install`` was r
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,19 +92,34 @@ def colleague(team: Desk, tmp_path: Path, *options: str) -> Desk:
     return other.at(target)
 
 
-def test_nine_versions_arrive_and_every_one_is_checked_out(team: Desk, tmp_path: Path) -> None:
+def test_nine_versions_arrive_where_no_plugin_of_a_framework_is(
+    team: Desk,
+    tmp_path: Path,
+    weights: Callable[[str], Path],
+    kernel_programs: Callable[..., Path],
+) -> None:
     versions = nine_versions()
+    silero = [weights(f"silero-vad=={version}") for version in ("5.1.2", "6.0.0")]
+    scripts = [(folder / "silero_vad/data/silero_vad.jit").read_bytes() for folder in silero]
     for number, version in enumerate(versions):
         team.write(NAME, version)
+        team.write("torchscript.pt", scripts[number % 2])
         team.commit(f"v{number}")
         team.git("tag", f"v{number}")
+    assert team.git("theta", "ls-files").count(" torchscript ") == 1
     team.git("push", "--quiet", "origin", "HEAD:refs/heads/main", "--tags")
+    shutil.move(team.store / "objects", tmp_path / "out-of-reach")
+    url = team.run("git", "config", "remote.origin.thetaStore").stdout
+    programs = kernel_programs(*(["theta_objectstore"] if url.startswith("s3:") else []))
+    team.env["PATH"] = f"{programs}{os.pathsep}{team.env['PATH']}"
     other = colleague(team, tmp_path, "--branch", "main")
+    assert "theta-pytorch" not in other.git("theta", "plugins")
     assert other.read(NAME) == versions[-1]
     assert other.status() == ""
     for number in (0, 5, 2, 7, 1, 8, 3, 6, 4):
         other.git("checkout", "--quiet", f"v{number}")
         assert other.read(NAME) == versions[number]
+        assert other.read("torchscript.pt") == scripts[number % 2]
         assert other.status() == ""
     assert other.theta("fsck").returncode == 0
 

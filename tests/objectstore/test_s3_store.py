@@ -217,6 +217,17 @@ def test_refused_credentials_are_told(
             call()
 
 
+@pytest.mark.parametrize("nbytes", [1000, 10 * 2**20])
+def test_a_bucket_that_is_not_there_is_told(
+    s3_server: Server, make_packs: Callable[..., dict[str, Path]], nbytes: int
+) -> None:
+    packs = make_packs(nbytes)
+    store = ObjectStoreType("s3").open("s3://no-such-bucket/x")
+    assert store.missing(sizes(packs)) == set(packs)
+    with pytest.raises(StoreError, match=r"(?s)There is no s3://no-such-bucket/x.*must exist"):
+        store.put(packs)
+
+
 def test_secrets_are_not_told(s3_server: Server, store: Store) -> None:
     s3_server.proxy.fault(Fault(times=99, status=403))
     with pytest.raises(StoreError) as fault:

@@ -124,7 +124,8 @@ def test_git_lfs_itself_finds_the_packs(here: Path) -> None:
 def test_a_store_that_a_tracked_file_names_must_be_accepted(here: Path) -> None:
     (here / "here" / ".lfsconfig").write_text("[lfs]\n\turl = https://stranger.example/x\n")
     git("remote", "set-url", "origin", "https://host.example/x.git")
-    with pytest.raises(StoreError, match=r"stranger\.example.*(\n.*)*git theta remote accept"):
+    remedies = "git theta remote accept.*\n.*git config lfs.url URL"
+    with pytest.raises(StoreError, match=rf"stranger\.example.*(\n.*)*{remedies}"):
         LfsStoreType().open("lfs://origin")
     git("add", ".lfsconfig")
     (here / "here" / ".lfsconfig").unlink()

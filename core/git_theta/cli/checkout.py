@@ -24,7 +24,7 @@ from git_theta.git.index_file import stamp
 from git_theta.git.received import open_file
 from git_theta.git.repository import Repository
 from git_theta.git.scratch import scratch_folder
-from git_theta.git.tracked import Entry, entries, quoted
+from git_theta.git.tracked import Entry, entries, has_index, quoted
 from git_theta.git.worktree import work_tree
 from git_theta.metadata import looks_like_metadata, parse
 from git_theta.remotes.obtain import lacking, obtain, rebuild_fetched
@@ -160,6 +160,11 @@ def _terminable() -> Iterator[None]:
 
 
 def _wanted(repository: Repository, source: str | None, paths: Sequence[str]) -> list[Entry]:
+    if source is None and not has_index() and repository.objects(["HEAD"])[0]:
+        raise GitError(
+            "Expected an index, found none: nothing was checked out here yet",
+            remedy="git reset --hard makes it, and writes all files of the commit",
+        )
     found = list(entries(repository, source, paths))
     if paths and not found:
         where = source or "the index"

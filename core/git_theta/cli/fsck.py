@@ -28,6 +28,14 @@ EXAMPLES = """Examples:
 """
 
 
+LACKING = """\
+Packs that are not here may never have been fetched: git theta fsck --remote asks remotes for them,
+git theta fetch --all gets them. Or copy them into .git/theta/objects from a clone that has them"""
+LACKING_AFTER = (
+    "No remote that could be asked has these packs: whoever has them runs git theta push --all"
+)
+
+
 @click.command(epilog=EXAMPLES)
 @click.option("--remote", is_flag=True, help="Ask remotes, and mend what is damaged from them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -63,6 +71,8 @@ def fsck(ctx: click.Context, remote: bool, as_json: bool) -> None:
         click.echo(json.dumps(counts | {"mended": sorted(mended), "problems": rows}, indent=2))
     else:
         _tell(problems, len(versions), packs, elsewhere, mended)
+        if any(problem.lacking for problem in problems):
+            click.echo(LACKING_AFTER if remote else LACKING)
     ctx.exit(PackError.exit_code if problems else 0)
 
 
@@ -109,9 +119,9 @@ def _check(
         for _ in content(rebuilt, advance):  # at its end the digest is compared
             pass
         repository.proven.add(text)
-    except MissingPackError as fault:
-        yield Problem(
-            where, str(fault), elsewhere=is_elsewhere(hinted_packs(text), repository, there)
-        )
+    except MissingPackError as fault:  # said without its remedy, which is about the work tree
+        said = str(fault).removesuffix(f"\n{fault.remedy}")
+        known = is_elsewhere(hinted_packs(text), repository, there)
+        yield Problem(where, said, elsewhere=known, lacking=not known)
     except ThetaError as fault:
         yield Problem(where, str(fault))

@@ -63,7 +63,7 @@ def push(
                     remedy="git branch --all lists branches",
                 )
         tips = dict.fromkeys(tip[0] for tip in found if tip)
-        pushed = Pushed(chosen, tuple(tips), everything=everything)
+        pushed = Pushed(chosen, tuple(tips), everything=everything, doubting=True)
         plan = send(repository, pushed, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(_as_json(chosen, plan, dry_run=dry_run), indent=2))
@@ -71,7 +71,8 @@ def push(
     if plan is None:
         click.echo("Nothing to send: these commits have no files of git-theta")
         return
-    for line in tell(plan, dry_run=dry_run) or [f"{printable(plan.chosen.url)} has all packs"]:
+    url = printable(plan.chosen.url)
+    for line in tell(plan, dry_run=dry_run) or [f"{url} has all packs of these commits' files"]:
         click.echo(line)
 
 

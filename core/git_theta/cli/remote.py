@@ -40,7 +40,16 @@ def remote(ctx: click.Context) -> None:
         ctx.invoke(show)
 
 
-@remote.command()
+ADD_EXAMPLES = """Examples:
+
+\b
+  git theta remote add origin s3://bucket/models
+  git theta remote add origin /mnt/team/packs
+  git theta remote add origin lfs://origin        the remote's Git LFS server, whatever is suggested
+"""
+
+
+@remote.command(epilog=ADD_EXAMPLES)
 @click.argument("name")
 @click.argument("location", metavar="URL|FOLDER")
 def add(name: str, location: str) -> None:
@@ -52,7 +61,7 @@ def add(name: str, location: str) -> None:
     click.echo(f"Packs of {name} lie at {printable(url)}")
 
 
-@remote.command()
+@remote.command(epilog="Example: git theta remote remove origin")
 @click.argument("name")
 def remove(name: str) -> None:
     """Forget the store of the git remote NAME; its packs stay where they are."""
@@ -68,7 +77,7 @@ def remove(name: str) -> None:
     click.echo(said)
 
 
-@remote.command("list")
+@remote.command("list", epilog="Example: git theta remote list --json")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(as_json: bool = False) -> None:
     """List the store of every git remote, and what a tracked file suggests."""
@@ -97,7 +106,7 @@ def show(as_json: bool = False) -> None:
         click.echo(f"If you trust it: git theta remote accept {shlex.quote(shown)}")
 
 
-@remote.command()
+@remote.command(epilog="Example: git theta remote accept s3://bucket/models")
 @click.argument("url", required=False)
 @click.pass_context
 def accept(ctx: click.Context, url: str | None) -> None:

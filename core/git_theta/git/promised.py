@@ -35,10 +35,11 @@ def fetch_promised(
     remote = promisor()
     if not remote:
         return
+    # This first: of a clone without trees it has git fetch those.
+    listed_at = _in_trees(revisions) if trees else _changed(revisions, paths)
     options = ("--objects", "--missing=print", "--no-object-names")
     listed = run.text("rev-list", *options, *revisions, "--", *paths).split("\n")
     absent = {line[1:] for line in listed if line.startswith("?")}
-    listed_at = _in_trees(revisions) if trees else _changed(revisions, paths)
     found = {oid: path for oid, path in listed_at if oid in absent}
     stored = has_filter(list(dict.fromkeys(found.values())), cwd=_top())
     wanted = [oid for oid, path in found.items() if path in stored]

@@ -121,6 +121,11 @@ def tracked_in_index(paths: Sequence[str] = (), *, everywhere: bool = False) -> 
     return [item for item in listed if item.path in filtered]
 
 
+def has_index() -> bool:
+    """Whether there is an index; not in a bare repository, nor where a clone's checkout failed."""
+    return Path(run.text("rev-parse", "--git-path", "index")).exists()
+
+
 def quoted(path: str) -> str:
     """A path as text for people: in C quotes, as git has it, where it has control characters."""
     if path.isprintable() and '"' not in path and "\\" not in path:

@@ -238,7 +238,7 @@ def _not_found(left: Mapping[str, int], asked: Sequence[Asked]) -> MissingPackEr
     answers = "".join(f"\n  {_answer(one)}" for one in asked)
     lacking = all(not one.fault for one in asked)
     remedy = (
-        "Whoever has them runs git theta push; then try again"
+        "Whoever has them runs git theta push --all; then try again"
         if lacking
         else "Try again once this is mended; what arrived is kept"
     )

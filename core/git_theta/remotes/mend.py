@@ -106,7 +106,7 @@ def _lacking(repository: Repository, remote: str, missing: Collection[str]) -> I
             remedy = (
                 f"git theta push --all {remote} sends them again"
                 if here
-                else "Whoever has them runs git theta push"
+                else "Whoever has them runs git theta push --all"
             )
             listed = "".join(f"\n  pack {pack}" for pack in lost)
             what = f"lacks packs of {need.path} (blob {need.blob[:12]}):{listed}\n{remedy}"

@@ -41,6 +41,8 @@ class Pushed(NamedTuple):
     """Objects that refs of the remote name now, of those that this repository has."""
     everything: bool = False
     """Whether to ask about all of history, instead of what the remote does not have yet."""
+    doubting: bool = False
+    """Whether to ask about packs that the store acknowledged before: it may have lost them."""
 
 
 @dataclass(slots=True)
@@ -99,9 +101,9 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
         old = [need for need in whole if need.blob not in seen]
     store = open_url(chosen.url)
     ref = PacksRef(repository, pushed.remote)
-    plan = _plan(
-        repository, chosen, store, ref, new, [n for n in old if n.packs.keys() - record.packs]
-    )
+    if not pushed.doubting:
+        old = [need for need in old if need.packs.keys() - record.packs]
+    plan = _plan(repository, chosen, store, ref, new, old)
     if plan.send:
         from git_theta.remotes.surplus import find_surplus  # numpy: not for a push of no concern
 

@@ -36,7 +36,7 @@ def accept(url: str) -> bool:
     return True
 
 
-def require_accepted(what: str, url: str) -> None:
+def require_accepted(what: str, url: str, *, otherwise: str = "") -> None:
     """Refuse a URL that a tracked file names and that nobody has accepted here.
 
     Parameters
@@ -46,6 +46,8 @@ def require_accepted(what: str, url: str) -> None:
         server``.
     url
         The URL, as it stands there.
+    otherwise
+        What else one may do, on a line of its own.
 
     Raises
     ------
@@ -55,7 +57,8 @@ def require_accepted(what: str, url: str) -> None:
     if url not in accepted():
         raise StoreError(
             f"{what}: {printable(url)}\nA tracked file only suggests it, and it was not accepted",
-            remedy=f"If you trust it: git theta remote accept {shlex.quote(printable(url))}",
+            remedy=f"If you trust it: git theta remote accept {shlex.quote(printable(url))}"
+            + (otherwise and f"\n{otherwise}"),
         )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from git_theta.errors import GitError
 from git_theta.git import run
 from git_theta.git.promised import fetch_promised
 from git_theta.git.repository import Repository
-from git_theta.git.tracked import entries
+from git_theta.git.tracked import entries, has_index
 from git_theta.remotes.needs import needs_of
 from git_theta.remotes.trust import printable
 
@@ -33,10 +32,9 @@ def pathspecs(include: Sequence[str], exclude: Sequence[str]) -> list[str]:
 def in_index(repository: Repository, paths: Sequence[str] = ()) -> Iterator[Version]:
     """The versions in the index, or in HEAD where there is no index.
 
-    There is none in a bare repository, and in a clone whose checkout failed.
     ``paths`` are git's pathspecs, from the current folder; none: everything.
     """
-    if not Path(run.text("rev-parse", "--git-path", "index")).exists():
+    if not has_index():
         if repository.objects(["HEAD"])[0]:
             yield from in_trees(repository, ["HEAD"], paths)
         return

@@ -24,6 +24,10 @@ _FICLONE = 0x40049409  # ioctl_ficlone(2)
 FRESH = 3600.0
 """Seconds for which a pack counts as used just now."""
 
+_OURS = "git theta fsck --remote fetches it anew, where a remote has it"
+_THEIRS = "Remove it, then send it again from a clone that has it: git theta push --all"
+"""What to do about a damaged pack that was to be put somewhere, or to be got from there."""
+
 
 def check_pack_name(pack: str) -> str:
     """Return a pack's name if it is one, before it becomes part of a path.
@@ -65,7 +69,7 @@ class PackFolder(Store):
         for pack in self.missing(packs):
             temporary = self.new_file()
             try:
-                nbytes = _copy(packs[pack], temporary, pack)
+                nbytes = _copy(packs[pack], temporary, pack, _OURS)
                 self.adopt(temporary, pack)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -80,7 +84,7 @@ class PackFolder(Store):
             if not source.is_file():
                 raise MissingPackError(f"The folder {self.folder} has no pack {pack}")
             try:
-                nbytes = _copy(source, packs[pack], pack)
+                nbytes = _copy(source, packs[pack], pack, _THEIRS)
             except BaseException:
                 packs[pack].unlink(missing_ok=True)
                 raise
@@ -163,18 +167,21 @@ def _clone(source: Path, target: Path) -> bool:
     return True
 
 
-def _copy(source: Path, target: Path, pack: str) -> int:
+def _copy(source: Path, target: Path, pack: str, remedy: str) -> int:
     """Copy a pack, check that its name is the SHA-256 of what was copied; its bytes."""
     try:
         if not _clone(source, target):
             shutil.copyfile(source, target)
         found, nbytes = sha256(target), target.stat().st_size
     except OSError as fault:
-        raise StoreError(f"Cannot copy pack {pack} to {target}: {fault}") from fault
+        raise StoreError(
+            f"Cannot copy pack {pack} to {target.parent}: {fault.strerror or fault}",
+            remedy="Free some space (or mend the disk), then try again",
+        ) from fault
     if found != pack:
         raise PackError(
             f"Pack {pack} at {source} is corrupt: its SHA-256 is {found}",
-            remedy="Restore the pack from another store or clone",
+            remedy=remedy,
         )
     return nbytes
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -39,6 +40,12 @@ _DAMAGED = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 def is_damaged(fault: sqlite3.Error) -> bool:
     """Whether an error says that the index is not what it was: no full disk, no lock."""
     return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def is_unwritable(fault: Exception) -> bool:
+    """Whether an error says that the disk took no more."""
+    code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(fault, OSError) or code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 class Location(NamedTuple):
@@ -102,8 +109,7 @@ class Index:
 
     def add(self, pack: str, buffers: Iterable[Entry]) -> None:
         """Index all buffers of a pack, or none of them."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO packs (id) VALUES (?)", (pack,))
             (number,) = self._db.execute(
                 "SELECT number FROM packs WHERE id = ?", (pack,)
@@ -118,18 +124,25 @@ class Index:
                         for value in (digest, dtype, number, payload, slot, depth)
                     ],
                 )
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
     def remove(self, pack: str) -> None:
         """Forget a pack and its buffers."""
+        with self._transaction():
+            where = "SELECT number FROM packs WHERE id = ?"
+            self._db.execute(f"DELETE FROM buffers WHERE pack = ({where})", (pack,))
+            self._db.execute("DELETE FROM packs WHERE id = ?", (pack,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Have all of it written, or nothing."""
         self._db.execute("BEGIN IMMEDIATE")
-        where = "SELECT number FROM packs WHERE id = ?"
-        self._db.execute(f"DELETE FROM buffers WHERE pack = ({where})", (pack,))
-        self._db.execute("DELETE FROM packs WHERE id = ?", (pack,))
-        self._db.execute("COMMIT")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # where the disk is full SQLite has ended it already
+                self._db.execute("ROLLBACK")
+            raise
 
     def find(self, buffers: Iterable[BufferId]) -> dict[BufferId, list[Location]]:
         """Where buffers lie, those that are read with the fewest payloads first."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from git_theta.errors import MissingPackError, PackError, StoreError
 from git_theta.storage.folder import PackFolder
-from git_theta.storage.index import Entry, Index, Location, is_damaged
+from git_theta.storage.index import Entry, Index, Location, is_damaged, is_unwritable
 from git_theta.storage.lock import USERS, FileLock
 from git_theta.storage.pack import Pack
 from git_theta.storage.payload import BufferId
@@ -181,9 +181,10 @@ class LocalStore:
                 self._index_packs()
                 return work()
         except (sqlite3.Error, OSError) as fault:
+            mend = f"Remove {self.folder / 'index.sqlite'}; it is rebuilt from the packs"
             raise StoreError(
                 f"The index of the store {self.folder} cannot be used: {fault}",
-                remedy=f"Remove {self.folder / 'index.sqlite'}; it is rebuilt from the packs",
+                remedy="Free some space, then try again" if is_unwritable(fault) else mend,
             ) from fault
 
     def warn_damaged(self) -> None:

@@ -27,6 +27,8 @@ class Problem:
     """The pack whose bytes are not its own, if it is that; a copy mends it."""
     elsewhere: bool = False
     """Whether nothing is wrong, but something must be fetched before it can be looked at."""
+    lacking: bool = False
+    """Whether it is that packs are not here, and nobody said that a remote has them."""
 
 
 def verify_packs(

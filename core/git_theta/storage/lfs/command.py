@@ -28,7 +28,8 @@ _NOTHING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _NOISE = re.compile(
-    r"^(fetch: |Errors logged to|Use `git lfs logs|Uploading LFS|Downloading LFS)"
+    r"^(fetch: |Errors logged to|Use `git lfs logs|Uploading LFS|Downloading LFS"
+    r"|error: failed to (?:fetch|push) some|The most similar command|\t\w)"
     r"|^\d\d:\d\d:\d\d\.\d+ trace|: \d+% \("
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -75,7 +76,8 @@ def find_endpoint(remote: str) -> Endpoint:
     for name in names:
         if name in tracked and name not in ours and _host(tracked[name]) != _host(url):
             what = f"{_TRACKED} names another host than the remote {remote}'s for its LFS server"
-            require_accepted(what, tracked[name])
+            otherwise = f"For another server instead: git config {shlex.quote(name)} URL"
+            require_accepted(what, tracked[name], otherwise=otherwise)
     said = {**tracked, **ours}
     found = said.get("lfs.url") or said.get(f"remote.{remote}.lfsurl") or _absolute(url)
     return Endpoint(

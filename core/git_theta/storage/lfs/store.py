@@ -122,7 +122,8 @@ class LfsStore(Store):
         if bad:
             raise PackError(
                 f"Expected {_count(bad)} from the {self._name}, found other bytes",
-                remedy="Send the pack again from a clone that has it: git theta push",
+                remedy="Have it deleted there, then send it again from a clone that has it: "
+                "git theta push --all",
             )
 
     @property
@@ -191,7 +192,7 @@ class LfsStore(Store):
         if left <= lacking or answer.found_nothing or not answer.code:
             return MissingPackError(
                 f"The {self._name} does not have {_count(left)}",
-                remedy="Push them from a clone that has them: git theta push",
+                remedy="Push them from a clone that has them: git theta push --all",
             )
         return fault
 

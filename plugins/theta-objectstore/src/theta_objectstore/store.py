@@ -91,7 +91,7 @@ class ObjectStore(Store):
                 raise StoreError(
                     f"Pack {pack} has {nbytes} bytes, {self._url} takes {WHOLE} in one request"
                 )
-            with self._faults(f"sent pack {pack}"):
+            with self._there(), self._faults(f"sent pack {pack}"):
                 if nbytes <= PART or not self._in_parts:
                     obstore.put(self._backend, pack, file, use_multipart=False)
                     advance(nbytes)
@@ -111,7 +111,8 @@ class ObjectStore(Store):
             if digest != pack:
                 raise PackError(
                     f"Expected pack {pack} in {self._url}, found SHA-256 {digest}",
-                    remedy="Delete it there, and send it again from a clone that has it",
+                    remedy="Delete it there, then send it again from a clone that has it: "
+                    "git theta push --all",
                 )
             part.replace(file)
         except FileNotFoundError as fault:
@@ -139,6 +140,16 @@ class ObjectStore(Store):
                     if attempt == TRIES - 1 or out.tell() == at:
                         raise
         return digest.hexdigest()
+
+    @contextlib.contextmanager
+    def _there(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as fault:  # of something that is sent
+            raise StoreError(
+                f"There is no {self._url}: {first_line(fault)}",
+                remedy="Check the URL (git theta remote): its bucket or container must exist",
+            ) from fault
 
     @contextlib.contextmanager
     def _faults(self, what: str) -> Iterator[None]:
