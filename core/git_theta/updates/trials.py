@@ -66,7 +66,8 @@ class Survey:
                     self._asked.add(key)
                     self._ask(offer, difference.grounds)
             for ground in grounds if offer.value.other_dtypes else ():
-                if not self._is_enough():
+                if (offer.name, ground.buffer) not in self._asked and not self._is_enough():
+                    self._asked.add((offer.name, ground.buffer))
                     self._ask(offer, [ground])
 
     def ask_several(self, offers: Iterable[Offer], grounds: Sequence[Ground]) -> None:
