@@ -51,6 +51,17 @@ def test_what_a_version_adds_does_not_depend_on_what_is_asked_for(history):
     assert du(history, cwd=history.path / "sub")["rows"] == list(rows.values())[3:]
 
 
+def test_a_path_needs_no_dashes_where_no_revision_has_its_name(history):
+    by_dashes = du(history, "--", "m.safetensors")["rows"]
+    assert du(history, "m.safetensors")["rows"] == by_dashes
+    assert du(history, "m.safetensors", "sub")["rows"] == du(history)["rows"]
+    assert len(du(history)["rows"]) == 2
+    history.git("tag", "m.safetensors", "HEAD~3")
+    assert du(history, "m.safetensors")["rows"] == du(history, "HEAD~3")["rows"] != by_dashes
+    listed = history.theta("ls-files", "sub").stdout
+    assert listed.split()[-1] == "sub/other.safetensors"
+
+
 def test_a_version_that_is_there_twice_adds_nothing_the_second_time(history, model):
     history.write("copy.safetensors", model(2, rows=200))
     history.git("add", "copy.safetensors")
