@@ -4,7 +4,8 @@ usage: python benchmarks/real_lora.py [RANK]    (needs torch, transformers, peft
 
 A small GPT-2 learns Python's own source code for a few seconds, then a LoRA learns the source of
 another package. Base and merge are saved in F32, BF16 and F16, added, committed and checked out
-again. The issue's bounds are shares of the bytes of the groups that the merge touched.
+again. Shares are of the bytes of the groups that the merge touched; ranks are those of the factors
+that were found, and how many groups have each.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,17 +84,20 @@ def measure(folder: Path, base: Path, merged: Path) -> dict[str, object]:
     old, new = load_file(base), load_file(merged)
     touched = sum(new[n].nbytes for n in new if not torch.equal(old[n], new[n]))
     added = set(objects.glob("?" * 64)) - before
-    kinds: dict[str, int] = {}
+    kinds, ranks = Counter[str](), Counter[int]()
     for path in added:
         pack = Pack(path)
         for number in range(len(pack)):
-            kind = pack.payload(number).update[0]
-            kinds[kind] = kinds.get(kind, 0) + 1
+            payload = pack.payload(number)
+            kinds[payload.update[0]] += 1
+            if payload.update[0] == "low-rank":
+                ranks[int.from_bytes(payload.params[4:6], "little")] += 1  # docs/spec/pack-v1.md
     model.unlink()
     git(folder, "checkout", "--", ".")
     assert model.read_bytes() == merged.read_bytes()
     stored = sum(path.stat().st_size for path in added)
-    return {"touched": touched, "stored": stored, "share": round(stored / touched, 4), "by": kinds}
+    share = round(stored / touched, 4)
+    return {"touched": touched, "stored": stored, "share": share, "by": kinds, "ranks": ranks}
 
 
 def main() -> None:

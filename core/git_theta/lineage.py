@@ -1,7 +1,8 @@
 """What a file's groups were in other versions: the buffers that new ones are compared with.
 
-By name first; then by rename, for keys that gained or lost a prefix. Only where to look: whether
-it pays to stand on a buffer is found out by looking at its numbers.
+By name first, which a cast to another dtype keeps; then by rename, for keys that gained or lost a
+prefix. Only where to look: whether it pays to stand on a buffer is found out by looking at its
+numbers.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from git_theta.items import item_identity
 from git_theta.metadata import Group, Metadata, parse
 from git_theta.storage.payload import BufferId
 from git_theta.table import Table
+from git_theta.updates.elementwise import convertible
 from git_theta.updates.grounds import Bases, Candidate
 
 MAX_RENAMED = 2
@@ -47,7 +49,7 @@ class _Version:
         for old in self._like(role.group, names):
             if role.part is None:
                 yield Candidate(BufferId(old.dtype, old.digest), old.shape, self._number)
-            elif (old.name, role.part) in self._parts:
+            elif old.dtype == role.group.dtype and (old.name, role.part) in self._parts:
                 yield Candidate(self._parts[old.name, role.part], (), self._number)
 
     @cached_property
@@ -65,7 +67,8 @@ class _Version:
         """The group of the same name, else those that may have been renamed to it."""
         same = self._by_name.get(group.name)
         if same is not None:
-            if same.dtype == group.dtype:
+            cast = same.shape == group.shape and convertible(same.dtype, group.dtype)
+            if same.dtype == group.dtype or cast:
                 yield same
             return
         if self._gone is None:

@@ -5,9 +5,11 @@ Only metadata and the directories of packs are looked at; no weights are decoded
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
 
 from git_theta.contents import Item, read_contents
 from git_theta.errors import PackError
@@ -17,7 +19,7 @@ from git_theta.plugins import Plugins
 from git_theta.storage.chain import Ways
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import BufferId, Payload
+from git_theta.storage.payload import BufferId, Members, Payload
 
 Key = tuple[str, int]
 """A payload: its pack, its number in it."""
@@ -41,6 +43,8 @@ class Place(NamedTuple):
     key: Key
     reads: frozenset[Key]
     """All payloads that are read to decode it."""
+    nbytes: int
+    """Stored bytes that are read to decode it: of a bundle, those of the block that holds it."""
 
     def share(self, cost: Cost) -> int:
         """Its part of the stored bytes of its payload, which several may share."""
@@ -69,6 +73,7 @@ class Ledger:
         self._store, self._plugins = store, plugins
         self._ways = Ways(store)
         self._reads: dict[Key, frozenset[Key]] = {}
+        self._slots: dict[Key, Sequence[int]] = {}
 
     def use(self, metadata: Metadata, path: str) -> Use:
         """What a version is read from; damage counts as lacking."""
@@ -100,7 +105,21 @@ class Ledger:
             for one, payload in payloads.items():
                 self.costs.setdefault(one, _cost(payload))
             self._reads[key] = frozenset(payloads)
-        return Place(item, key, self._reads[key])
+            self._slots[key] = _stored_by_slot(payloads[key])
+        reads = self._reads[key]
+        nbytes = self.stored(reads - {key}) + self._slots[key][location.slot]
+        return Place(item, key, reads, nbytes)
+
+
+def _stored_by_slot(payload: Payload) -> Sequence[int]:
+    """Stored bytes that are read of a payload for each of its buffers."""
+    if not isinstance(payload.buffers, Members):
+        return (payload.nbytes,)
+    (part,) = payload.parts
+    ends = np.cumsum(payload.buffers.sizes)
+    blocks = np.searchsorted(np.cumsum(part.sizes), ends)
+    found: list[int] = np.asarray(part.lengths)[blocks].tolist()
+    return found
 
 
 def _cost(payload: Payload) -> Cost:
@@ -127,7 +146,8 @@ class Tally:
     reads: int = 0
     """Most stored bytes that one is read from."""
     updates: dict[str, None] = field(default_factory=dict)
-    """How they are stored; ``view``, ``empty`` or ``lacking`` for what has no payload."""
+    """How they are stored; ``view``, ``empty`` or ``lacking`` for what has no payload, ``same`` for
+    what another group has as well and is counted there."""
 
 
 class Tallies:
@@ -145,6 +165,8 @@ class Tallies:
             if place.item.buffer not in self._seen:
                 self._seen.add(place.item.buffer)
                 self._count(tally, place)
+            elif not tally.updates:
+                tally.updates["same"] = None
         stored = {place.item.number for place in use.places}
         if item_name(use.metadata, 0) in use.lacking:
             self._of("", "skeleton", "U8").updates["lacking"] = None
@@ -179,5 +201,6 @@ class Tallies:
         tally.logical += place.item.nbytes
         tally.stored += place.share(cost)
         tally.depth = max(tally.depth, len(place.reads))
-        tally.reads = max(tally.reads, self._ledger.stored(place.reads))
+        tally.reads = max(tally.reads, place.nbytes)
+        tally.updates.pop("same", None)
         tally.updates[cost.update] = None

@@ -31,6 +31,7 @@ from git_theta.testing import (
     Value,
 )
 from git_theta.testing.blocks import weights
+from git_theta.updates.cast import Cast
 from git_theta.updates.delta import Delta
 from git_theta.updates.dense import Dense
 from git_theta.updates.elementwise import narrowed, widened
@@ -352,6 +353,23 @@ class TestLowRank(UpdateTypeConformance):
         return found | {
             "blurred": Pair(new, base, "BF16", (40, 700)),
             "three dimensions": Pair(new, base, "BF16", (40, 7, 100)),
+        }
+
+
+class TestCast(UpdateTypeConformance):
+    update_type = Cast()
+
+    def pairs(self) -> dict[str, Pair]:
+        wide = weights("F32", 8000)
+        values = np.frombuffer(wide, "<f4")
+        half = narrowed(values, "BF16")[0].tobytes()
+        damaged = half[:400] + b"!?!?" + half[404:]
+        return {
+            "rounded": Pair(half, wide, "BF16", base_dtype="F32"),
+            "nearly rounded": Pair(damaged, wide, "BF16", base_dtype="F32"),
+            "widened": Pair(wide, half, "F32", base_dtype="BF16"),
+            "complex": Pair(wide, narrowed(values, "F16")[0].tobytes(), "C64", base_dtype="C32"),
+            "eight bits": Pair(half[1::2], half, "F8_E5M2", base_dtype="BF16"),
         }
 
 

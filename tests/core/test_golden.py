@@ -92,7 +92,7 @@ def test_golden_packs_have_their_names_and_use_every_feature() -> None:
                 used |= {payload.update[0], *(part.serializer[0] for part in payload.parts)}
                 depths.add(payload.depth)
                 several += len(payload.buffers) > 1
-    updates = {"dense", "patch", "delta", "sparse", "scale", "low-rank", "recipe"}
+    updates = {"dense", "patch", "delta", "sparse", "scale", "low-rank", "recipe", "cast"}
     assert used == updates | {"planes", "raw"}
     assert depths == {1, 2, 3}
     assert several

@@ -45,9 +45,17 @@ def test_a_group_is_compared_with_those_of_its_name_in_order_of_the_versions() -
     assert lineage.bases(Role(new)).near[0].shape == (2, 3)
 
 
-def test_another_dtype_under_the_name_is_nothing_to_compare_with() -> None:
+def test_a_float_of_another_dtype_under_the_name_may_be_what_the_new_one_was_cast_from() -> None:
     lineage = Lineage([text(group("a", 1, "BF16"))], tuple, {"a"})
-    assert near(lineage, group("a", 9)) == []
+    assert near(lineage, group("a", 9)) == [identity(group("a", 1, "BF16"))]
+    assert lineage.bases(Role(group("a", 9), 0)).near == []
+
+
+def test_other_numbers_under_the_name_are_nothing_to_compare_with() -> None:
+    other_shape = group("a", 1, "BF16", (3, 2))
+    for old in (group("a", 1, "I32"), other_shape):
+        lineage = Lineage([text(old)], tuple, {"a"})
+        assert near(lineage, group("a", 9)) == []
 
 
 def test_a_group_without_its_name_is_compared_with_those_that_lost_theirs() -> None:

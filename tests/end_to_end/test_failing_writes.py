@@ -204,6 +204,36 @@ def test_a_store_that_may_only_be_read_checks_out_and_refuses_to_add(bound_by_pe
     assert desk.status() == ""
 
 
+@pytest.mark.parametrize("index", ["none", "older"])
+def test_a_store_that_may_only_be_read_needs_no_index_that_knows_it(
+    bound_by_permissions, model, index
+):
+    desk = bound_by_permissions
+    desk.write("m.pt", model())
+    desk.commit("Model")
+    place = desk.store / "index.sqlite"
+    older = place.read_bytes()
+    desk.write("m.pt", model(1))
+    desk.commit("Another")
+    place.unlink()
+    if index == "older":
+        place.write_bytes(older)
+        place.chmod(0o444)
+    folders = [desk.store, *(path for path in desk.store.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    (desk.path / "m.pt").unlink()
+    desk.git("checkout", "--", "m.pt")
+    assert (desk.read("m.pt"), desk.status()) == (model(1), "")
+    (desk.path / "m.pt").unlink()
+    desk.git("theta", "checkout", "m.pt")
+    assert (desk.read("m.pt"), desk.status()) == (model(1), "")
+    desk.git("theta", "fsck")
+    assert "may only be read" in desk.git("theta", "doctor")
+    for folder in folders:
+        folder.chmod(0o755)
+
+
 def test_an_interrupted_add_says_so_and_stores_nothing_half(tracked, model):
     tracked.write("m.pt", model(1, rows=20_000))
     process = subprocess.Popen(

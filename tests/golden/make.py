@@ -157,6 +157,37 @@ def averaged() -> bytes:
     return layers([("0.f32", "F32", ROWS, floats([(w + v) / 2 for w, v in both]))])
 
 
+def nearest_halves(values: list[float]) -> bytes:
+    """BF16, rounded to nearest, ties to even."""
+    words = struct.unpack(f"<{len(values)}I", floats(values))
+    return struct.pack(f"<{len(values)}H", *((w + 0x7FFF + (w >> 16 & 1)) >> 16 for w in words))
+
+
+def precise() -> bytes:
+    """One matrix to round, and one to widen."""
+    return layers(
+        [
+            ("0", "F32", 2 * ROWS, floats(weights(20) + weights(21))),
+            ("1", "BF16", 2 * ROWS, halves(weights(22) + weights(23))),
+        ]
+    )
+
+
+def cast() -> bytes:
+    """The same two, each in the dtype of the other."""
+    widened = b"".join(b"\0\0" + half for half in _pairs(halves(weights(22) + weights(23))))
+    return layers(
+        [
+            ("0", "BF16", 2 * ROWS, nearest_halves(weights(20) + weights(21))),
+            ("1", "F32", 2 * ROWS, widened),
+        ]
+    )
+
+
+def _pairs(data: bytes) -> list[bytes]:
+    return [data[at : at + 2] for at in range(0, len(data), 2)]
+
+
 SETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros": (zeros, ""),
     "views": (views, ""),
@@ -166,6 +197,8 @@ SETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "base": (base, ""),
     "updated": (updated, "base"),
     "averaged": (averaged, "updated"),
+    "precise": (precise, ""),
+    "cast": (cast, "precise"),
 }
 """The file of each set, and the set that it was added on top of."""
 

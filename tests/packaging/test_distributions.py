@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -121,7 +122,7 @@ def test_kernel_sdist_has_nothing_but_the_kernel(built: dict[str, tuple[Path, Pa
     with TarFile.open(built["git-theta-core"][0]) as sdist:
         tops = {Path(name).parts[1] for name in sdist.getnames() if len(Path(name).parts) > 1}
     tops.discard(".gitignore")  # hatchling's own addition
-    assert tops == {"LICENSE", "PKG-INFO", "README.md", "git_theta", "pyproject.toml"}
+    assert tops == {"LICENSE", "PKG-INFO", "README.md", "git_theta", "man", "pyproject.toml"}
 
 
 @pytest.mark.parametrize("name", ["git-theta", *PLUGINS])
@@ -193,6 +194,16 @@ def test_kernel_and_one_plugin_work_alone(kernel_and_pytorch: Path, tmp_path: Pa
     assert set(offers) == {"git-theta-core", "theta-pytorch"}
     assert "pytorch" in offers["theta-pytorch"]["theta_checkpoint_formats"]
     assert found["failures"] == found["conflicts"] == []
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="needs man, as git theta --help does")
+@pytest.mark.parametrize("question", [("theta", "--help"), ("help", "theta")])
+def test_git_finds_the_manual_page_of_an_installation(
+    kernel_and_pytorch: Path, question: tuple[str, str]
+) -> None:
+    path = f"{kernel_and_pytorch / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    page = run("git", *question, PATH=path, MANPAGER="cat", MANPATH="")
+    assert "version machine learning models with git" in page
 
 
 def test_frameworks_without_a_format_yet_are_plugins_that_load() -> None:

@@ -165,7 +165,11 @@ def _store() -> Iterator[Finding]:
         store = repository.store
         packs = store.packs.packs()
         total = sum(store.packs.path(pack).stat().st_size for pack in packs)
-        yield Finding("store", "ok", f"{len(packs)} packs, {human_size(total)}, {store.folder}")
+        many = "1 pack" if len(packs) == 1 else f"{len(packs)} packs"
+        yield Finding("store", "ok", f"{many}, {human_size(total)}, {store.folder}")
+        if store.index.in_memory:
+            said = "may only be read, so every command looks through its packs anew"
+            yield Finding("store", "note", said, f"Make {store.folder} writable, if it is yours")
         for fault in store.damaged.values():
             yield Finding("store", "problem", str(fault).replace("\n", ". "), "git theta fsck")
 

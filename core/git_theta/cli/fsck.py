@@ -83,10 +83,14 @@ def _tell(
         click.echo(f"pack {pack}: was damaged, and fetched anew")
     for problem in problems:
         click.echo(f"{problem.where}: {problem.what}")
-    noun = "problem" if len(problems) == 1 else "problems"
-    click.echo(f"{versions} versions of files in {packs} packs: {len(problems)} {noun}")
+    checked = f"{_count(versions, 'version')} of files in {_count(packs, 'pack')}"
+    click.echo(f"{checked}: {_count(len(problems), 'problem')}")
     if elsewhere:
         click.echo(f"{elsewhere} of them only with a remote; git theta fetch --all gets them")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _check_packs(repository: Repository) -> list[Problem]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 
 class RevisionCommand(click.Command):
     """A command with the arguments ``revision`` and ``paths``.
 
-    click drops the ``--``, so that it would take the first path for the revision.
+    click drops the ``--``, so that it would take the first path for the revision. As with git, a
+    path needs no ``--`` before it where it is there and no revision.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -18,5 +21,15 @@ class RevisionCommand(click.Command):
             at = args.index("--")
             before, behind = args[:at], args[at + 1 :]
         rest = super().parse_args(ctx, list(before))
-        ctx.params["paths"] = (*ctx.params.get("paths", ()), *behind)
+        paths = (*ctx.params.get("paths", ()), *behind)
+        first = ctx.params.get("revision")
+        if first and "--" not in args and _is_path_alone(first):
+            ctx.params["revision"], paths = None, (first, *paths)
+        ctx.params["paths"] = paths
         return rest
+
+
+def _is_path_alone(name: str) -> bool:
+    from git_theta.git.tracked import find_tree
+
+    return os.path.lexists(name) and not find_tree(name)

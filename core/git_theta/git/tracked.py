@@ -126,6 +126,12 @@ def has_index() -> bool:
     return Path(run.text("rev-parse", "--git-path", "index")).exists()
 
 
+def find_tree(revision: str) -> str:
+    """The tree of a revision; "" where there is no such revision."""
+    quietly = ("rev-parse", "--verify", "--quiet", "--end-of-options")
+    return run.text(*quietly, f"{revision}^{{tree}}", ok=(0, 1, 128))
+
+
 def quoted(path: str) -> str:
     """A path as text for people: in C quotes, as git has it, where it has control characters."""
     if path.isprintable() and '"' not in path and "\\" not in path:
@@ -167,14 +173,7 @@ def _in_tree(revision: str, paths: Sequence[str], *, everywhere: bool) -> list[L
     A scratch index is made of it: git refuses paths then that must not be written, takes
     pathspecs as it does for the index, and reads the attributes of that time.
     """
-    tree = run.text(
-        "rev-parse",
-        "--verify",
-        "--quiet",
-        "--end-of-options",
-        f"{revision}^{{tree}}",
-        ok=(0, 1, 128),
-    )
+    tree = find_tree(revision)
     if not tree:
         raise GitError(
             f"Expected a commit or a tree, found {revision!r}",

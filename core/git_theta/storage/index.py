@@ -1,7 +1,8 @@
 """The local store's index: which pack, and which payload in it, holds a buffer.
 
 A cache in SQLite that can be rebuilt from the packs, so it is written without waiting for the
-disk. The rollback journal rather than WAL, so that a store may lie on a network disk.
+disk. The rollback journal rather than WAL, so that a store may lie on a network disk. Where a store
+may only be read, what is missing is indexed in memory instead, for as long as a process runs.
 """
 
 from __future__ import annotations
@@ -42,10 +43,18 @@ def is_damaged(fault: sqlite3.Error) -> bool:
     return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
-def is_unwritable(fault: Exception) -> bool:
+def is_full(fault: Exception) -> bool:
     """Whether an error says that the disk took no more."""
     code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
     return isinstance(fault, OSError) or code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+_UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+
+
+def is_unwritable(fault: sqlite3.Error) -> bool:
+    """Whether an error says that the index may only be read, or cannot be made."""
+    return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _UNWRITABLE
 
 
 class Location(NamedTuple):
@@ -62,10 +71,11 @@ class Location(NamedTuple):
 
 
 class Index:
-    """The index of one local store."""
+    """The index of one local store; in memory where the store may only be read and has none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.in_memory = False
         try:
             self._connect()
         except sqlite3.DatabaseError:  # not a database: rebuild what is only a cache
@@ -74,19 +84,30 @@ class Index:
 
     def _connect(self) -> None:
         try:
-            self._db = sqlite3.connect(
-                self._path, timeout=_WAIT, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute("PRAGMA synchronous = OFF")
-            if self._db.execute("PRAGMA user_version").fetchone() != (1,):
-                self._db.executescript(_SCHEMA)
+            self._open(str(self._path))
         except sqlite3.OperationalError as fault:
-            raise StoreError(f"Cannot open the store's index {self._path}: {fault}") from fault
+            if not is_unwritable(fault):
+                raise StoreError(f"Cannot open the store's index {self._path}: {fault}") from fault
+            self.move_to_memory()
+
+    def _open(self, name: str) -> None:
+        self._db = sqlite3.connect(
+            name, timeout=_WAIT, isolation_level=None, check_same_thread=False
+        )
+        self._db.execute("PRAGMA synchronous = OFF")
+        if self._db.execute("PRAGMA user_version").fetchone() != (1,):
+            self._db.executescript(_SCHEMA)
+
+    def move_to_memory(self) -> None:
+        """Begin anew with an empty index that is gone with this process."""
+        self._open(":memory:")
+        self.in_memory = True
 
     def after_fork(self) -> None:
-        """Connect anew: SQLite's connections do not survive a fork, not even to be closed."""
-        self._inherited = self._db
-        self._connect()
+        """Connect anew: connections to a file do not survive a fork, not even to be closed."""
+        if not self.in_memory:
+            self._inherited = self._db
+            self._connect()
 
     def close(self) -> None:
         """Close the database."""

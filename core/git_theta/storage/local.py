@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from git_theta.errors import MissingPackError, PackError, StoreError
 from git_theta.storage.folder import PackFolder
-from git_theta.storage.index import Entry, Index, Location, is_damaged, is_unwritable
+from git_theta.storage.index import Entry, Index, Location, is_damaged, is_full, is_unwritable
 from git_theta.storage.lock import USERS, FileLock
 from git_theta.storage.pack import Pack
 from git_theta.storage.payload import BufferId
@@ -169,22 +169,25 @@ class LocalStore:
         return self._with_index(lambda: {} if self.index.empty() else self.index.find(wanted))
 
     def _with_index(self, work: Callable[[], Result]) -> Result:
-        """Work with the index; one that turns out to be damaged is made anew from the packs."""
+        """Work with the index; one that is damaged, or only readable, is made anew."""
         try:
             with self._index_lock:
                 try:
                     return work()
                 except sqlite3.Error as fault:
-                    if not is_damaged(fault):
+                    if is_unwritable(fault) and not self.index.in_memory:
+                        self.index.move_to_memory()
+                    elif is_damaged(fault):
+                        self.index.recreate()
+                    else:
                         raise
-                self.index.recreate()
                 self._index_packs()
                 return work()
         except (sqlite3.Error, OSError) as fault:
             mend = f"Remove {self.folder / 'index.sqlite'}; it is rebuilt from the packs"
             raise StoreError(
                 f"The index of the store {self.folder} cannot be used: {fault}",
-                remedy="Free some space, then try again" if is_unwritable(fault) else mend,
+                remedy="Free some space, then try again" if is_full(fault) else mend,
             ) from fault
 
     def warn_damaged(self) -> None:

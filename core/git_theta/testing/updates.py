@@ -41,6 +41,8 @@ class Pair(NamedTuple):
     """Those of the earlier buffer."""
     others: tuple[bytes, ...] = ()
     """Further earlier buffers, for types that stand on several."""
+    base_dtype: str | None = None
+    """dtype of the earlier buffers, for types that stand on other dtypes; None: that of all."""
 
 
 class UpdateTypeConformance:
@@ -115,12 +117,13 @@ class UpdateTypeConformance:
 
     def test_memory_is_bounded(self) -> None:
         """A large buffer is encoded and decoded block by block; refusing it is fine."""
-        for dtype in {pair.dtype for pair in self.pairs().values()}:
-            base = _Repeated(weights(dtype, 2**20), self.large_bytes)
+        for dtype, old in {(pair.dtype, pair.base_dtype) for pair in self.pairs().values()}:
+            old = old or dtype
+            base = _Repeated(weights(old, 2**20), self.large_bytes * BITS[old] // BITS[dtype])
             new = _Repeated(weights(dtype, 2**20, seed=1), self.large_bytes)
             with at_most(self.memory_bound, f"an update of {self.large_bytes} bytes of {dtype}"):
                 update = self.update_type.encode(
-                    _flat(new, dtype), self._offered([_flat(base, dtype)])
+                    _flat(new, dtype), self._offered([_flat(base, old)])
                 )
                 if update is None:
                     continue
@@ -243,7 +246,8 @@ def _new(pair: Pair) -> Numbers:
 
 
 def _bases(pair: Pair) -> Sequence[Numbers]:
-    bases = [_flat(BytesSource(base), pair.dtype) for base in (pair.base, *pair.others)]
+    dtype = pair.base_dtype or pair.dtype
+    bases = [_flat(BytesSource(base), dtype) for base in (pair.base, *pair.others)]
     if pair.base_shape is not None:
         bases[0] = bases[0]._replace(shape=pair.base_shape)
     return bases

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from git_theta.hookspecs import hookimpl
+from git_theta.updates.cast import Cast
 from git_theta.updates.delta import Delta
 from git_theta.updates.dense import Dense
 from git_theta.updates.interface import UpdateType
@@ -17,5 +18,5 @@ from git_theta.updates.sparse import Sparse
 
 @hookimpl
 def theta_update_types() -> Iterable[UpdateType]:
-    """Dense values, differences, scattered changes, scaled axes, low ranks, formulas, patches."""
-    return (Dense(), Delta(), Sparse(), Scale(), LowRank(), Recipe(), Patch())
+    """Dense values, differences, scattered changes, scaled axes, low ranks, formulas, ..."""
+    return (Dense(), Delta(), Sparse(), Scale(), LowRank(), Recipe(), Cast(), Patch())

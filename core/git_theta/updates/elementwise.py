@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.dtypes import SCALAR
 from git_theta.updates.residual import Bits
 
 Floats = NDArray[Any]
@@ -48,6 +49,12 @@ _LAYOUTS = {
 
 MANTISSA = {name: layout.mantissa for name, layout in _LAYOUTS.items()} | {"F32": 23, "F64": 52}
 """Bits of the mantissa, by dtype name: the dtypes that this module knows."""
+
+
+def convertible(one: str, other: str) -> bool:
+    """Whether a number of one dtype may be rounded to the other, which is not the same."""
+    known = SCALAR.get(one, one) in MANTISSA and SCALAR.get(other, other) in MANTISSA
+    return known and one != other and (one in SCALAR) == (other in SCALAR)
 
 
 def widened(bits: Bits, dtype: str) -> Floats:

@@ -16,6 +16,7 @@ from git_theta.storage.decode import Reader
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_DEPTH, BufferId
+from git_theta.updates.elementwise import convertible
 from git_theta.updates.hold import hold
 from git_theta.updates.interface import Numbers
 from git_theta.updates.sampling import WINDOW_BYTES, WINDOWS
@@ -26,6 +27,8 @@ WHOLE = 2**22
 """Bytes of the longest base of which all is decoded for a sample: that lies in all its blocks."""
 MAX_GROUNDS = 12
 """Most buffers that one is compared with."""
+MAX_OTHERS = 2
+"""Most of them that have another dtype."""
 
 _UNREADABLE = (MissingPackError, MissingPluginError, PackError)
 
@@ -121,11 +124,15 @@ class Grounds:
     def find(self, candidates: Iterable[Candidate]) -> Iterator[Ground]:
         """Those of the candidates that can be decoded, and what stands below the deep ones."""
         waiting = list(candidates)
-        seen = {self._new}
+        seen, others = {self._new}, 0
         while waiting:
             candidate = waiting.pop(0)
             buffer = candidate.buffer
-            if buffer in seen or buffer.dtype != self._new.dtype:
+            other = buffer.dtype != self._new.dtype
+            if buffer in seen or (other and not convertible(buffer.dtype, self._new.dtype)):
+                continue
+            others += other
+            if other and others > MAX_OTHERS:
                 continue
             seen.add(buffer)
             if buffer not in self._found:

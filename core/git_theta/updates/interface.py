@@ -79,6 +79,9 @@ class UpdateType(ABC):
     max_bases: int
     """Most buffers that an update stands on. 0: it is given none. 1: it is given one at a time, and
     asked about the nearest. More: it is given all that there are and says which it uses."""
+    other_dtypes: bool = False
+    """Whether it stands on bases of other dtypes than the buffer's, and on no others: floats that a
+    group of the same name and shape was made of."""
     fields: tuple[str, ...] = ()
     """What an update file tells of a group, each as ``GROUP/FIELD``; (): nothing can be told."""
 
@@ -93,8 +96,9 @@ class UpdateType(ABC):
     def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:
         """Tell ``new`` in terms of ``bases``; None when that does not pay.
 
-        Bases have the dtype of ``new``, and may have another length or shape. Buffers may be larger
-        than memory: read them in blocks, and give parts that compute what is read of them.
+        Bases have the dtype of ``new`` (see :attr:`other_dtypes`), and may have another length or
+        shape. Buffers may be larger than memory: read them in blocks, and give parts that compute
+        what is read of them.
         """
 
     def tell(self, base: Numbers, fields: Mapping[str, Numbers]) -> Update | None:

@@ -53,7 +53,7 @@ class Survey:
             if not offer.value.max_bases:
                 self._ask(offer, ())
 
-    def ask_single(self, offers: Iterable[Offer], grounds: Iterable[Ground]) -> None:
+    def ask_single(self, offers: Iterable[Offer], grounds: Sequence[Ground]) -> None:
         """Ask types that stand on one base about further ones; most about the nearest alone."""
         delta = self._plugins.find("theta_update_types", "delta")
         for ground in grounds:
@@ -65,6 +65,10 @@ class Survey:
                 if offer.name != "delta" and key not in self._asked and not self._is_enough():
                     self._asked.add(key)
                     self._ask(offer, difference.grounds)
+            for ground in grounds if offer.value.other_dtypes else ():
+                if (offer.name, ground.buffer) not in self._asked and not self._is_enough():
+                    self._asked.add((offer.name, ground.buffer))
+                    self._ask(offer, [ground])
 
     def ask_several(self, offers: Iterable[Offer], grounds: Sequence[Ground]) -> None:
         """Ask types that may stand on several bases."""
@@ -83,17 +87,21 @@ class Survey:
 
     def _ask(self, offer: Offer, grounds: Sequence[Ground]) -> list[Trial]:
         """What a type guesses; nothing where it fails."""
-        if _what(offer) in {failure.what for failure in self._plugins.failures}:
+        other = offer.value.other_dtypes
+        fitting = [g for g in grounds if (g.numbers.dtype != self._new.dtype) == other]
+        if (grounds and not fitting) or _what(offer) in {
+            failure.what for failure in self._plugins.failures
+        }:
             return []
         try:
-            guess = offer.value.estimate(self._new, [ground.numbers for ground in grounds])
+            guess = offer.value.estimate(self._new, [ground.numbers for ground in fitting])
         except (PackError, MissingPackError):  # a base is damaged
             return []
         except Exception as error:  # whatever a plugin does, the buffer is kept
             report(self._plugins, offer, error)
             return []
-        trial = Trial(guess, offer, grounds)
-        if offer.value.max_bases > 1 or affordable(grounds, guess, self._new.data.size):
+        trial = Trial(guess, offer, fitting)
+        if offer.value.max_bases > 1 or affordable(fitting, guess, self._new.data.size):
             self.trials.append(trial)
         return [trial]
 
