@@ -1,31 +1,39 @@
 """The local store's index: which pack, and which payload in it, holds a buffer.
 
 A cache in SQLite that can be rebuilt from the packs, so it is written without waiting for the
-disk. The rollback journal rather than WAL, so that a store may lie on a network disk.
+disk. The rollback journal rather than WAL, so that a store may lie on a network disk. A buffer is
+known by 64 bits of its digest: who reads a pack compares all of it with the pack's own directory.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from git_theta.dtypes import BITS
 from git_theta.errors import StoreError
 from git_theta.storage.payload import BufferId
 
 Item = TypeVar("Item")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS packs (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL);
-CREATE TABLE IF NOT EXISTS buffers (
-    digest BLOB NOT NULL, dtype TEXT NOT NULL, pack INTEGER NOT NULL,
-    payload INTEGER NOT NULL, slot INTEGER NOT NULL, depth INTEGER NOT NULL,
-    PRIMARY KEY (digest, dtype, pack, payload)
-) WITHOUT ROWID;
-PRAGMA user_version = 1;
-"""
+_VERSION = 2
+_SCHEMA = (
+    "DROP TABLE IF EXISTS packs",
+    "DROP TABLE IF EXISTS buffers",
+    "CREATE TABLE packs (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL)",
+    """CREATE TABLE buffers (
+        key INTEGER NOT NULL, pack INTEGER NOT NULL, payload INTEGER NOT NULL,
+        slot INTEGER NOT NULL, depth INTEGER NOT NULL,
+        PRIMARY KEY (key, pack, payload, slot)
+    ) WITHOUT ROWID""",
+    f"PRAGMA user_version = {_VERSION}",
+)
+_PAGE = 1024  # bytes: an add of a few buffers grows the file by a few pages
+_DTYPES = {dtype: number << 56 for number, dtype in enumerate(BITS)}
 _WAIT = 60.0  # seconds that a writer waits for another one
 
 
@@ -70,11 +78,33 @@ class Index:
             self._db = sqlite3.connect(
                 self._path, timeout=_WAIT, isolation_level=None, check_same_thread=False
             )
+            self._db.execute(f"PRAGMA page_size = {_PAGE}")
             self._db.execute("PRAGMA synchronous = OFF")
-            if self._db.execute("PRAGMA user_version").fetchone() != (1,):
-                self._db.executescript(_SCHEMA)
+            if self._version() != _VERSION:
+                self._begin_anew()
         except sqlite3.OperationalError as fault:
             raise StoreError(f"Cannot open the store's index {self._path}: {fault}") from fault
+
+    def _version(self) -> int:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def _begin_anew(self) -> None:
+        """Make the tables, unless another process did meanwhile."""
+        with self._transaction():
+            for statement in _SCHEMA if self._version() != _VERSION else ():
+                self._db.execute(statement)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write all or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
 
     def after_fork(self) -> None:
         """Connect anew: SQLite's connections do not survive a fork, not even to be closed."""
@@ -102,53 +132,52 @@ class Index:
 
     def add(self, pack: str, buffers: Iterable[Entry]) -> None:
         """Index all buffers of a pack, or none of them."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO packs (id) VALUES (?)", (pack,))
             (number,) = self._db.execute(
                 "SELECT number FROM packs WHERE id = ?", (pack,)
             ).fetchone()
-            for batch in _batches(buffers, 50):  # a row each would take longer than SQLite does
-                rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(batch))
+            rows = [
+                (_key(identity), number, payload, slot, depth)
+                for payload, slot, depth, identity in buffers
+            ]
+            rows.sort()  # pages are filled one after another
+            for batch in _batches(rows, 50):  # a row each would take longer than SQLite does
+                marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(batch))
                 self._db.execute(
-                    f"INSERT OR IGNORE INTO buffers VALUES {rows}",
-                    [
-                        value
-                        for payload, slot, depth, (dtype, digest) in batch
-                        for value in (digest, dtype, number, payload, slot, depth)
-                    ],
+                    f"INSERT OR IGNORE INTO buffers VALUES {marks}",
+                    tuple(chain.from_iterable(batch)),
                 )
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
     def remove(self, pack: str) -> None:
         """Forget a pack and its buffers."""
-        self._db.execute("BEGIN IMMEDIATE")
-        where = "SELECT number FROM packs WHERE id = ?"
-        self._db.execute(f"DELETE FROM buffers WHERE pack = ({where})", (pack,))
-        self._db.execute("DELETE FROM packs WHERE id = ?", (pack,))
-        self._db.execute("COMMIT")
+        with self._transaction():
+            where = "SELECT number FROM packs WHERE id = ?"
+            self._db.execute(f"DELETE FROM buffers WHERE pack = ({where})", (pack,))
+            self._db.execute("DELETE FROM packs WHERE id = ?", (pack,))
 
     def find(self, buffers: Iterable[BufferId]) -> dict[BufferId, list[Location]]:
-        """Where buffers lie, those that are read with the fewest payloads first."""
-        found: dict[BufferId, list[Location]] = {}
+        """Where buffers should lie, those that are read with the fewest payloads first."""
+        places: dict[int, list[Location]] = {}
         packs = dict(self._db.execute("SELECT number, id FROM packs"))
-        for batch in _batches(buffers, 500):
+        wanted = {identity: _key(identity) for identity in buffers}
+        for batch in _batches(wanted.values(), 500):
             marks = ", ".join("?" * len(batch))
             rows = self._db.execute(
-                "SELECT dtype, digest, pack, payload, slot, depth FROM buffers "
-                f"WHERE digest IN ({marks})",
-                [identity.digest for identity in batch],
+                f"SELECT key, pack, payload, slot, depth FROM buffers WHERE key IN ({marks})", batch
             )
-            for dtype, digest, pack, payload, slot, depth in rows:
-                location = Location(packs[pack], payload, slot, depth)
-                found.setdefault(BufferId(dtype, digest), []).append(location)
-        for locations in found.values():
+            for key, pack, payload, slot, depth in rows:
+                places.setdefault(key, []).append(Location(packs[pack], payload, slot, depth))
+        for locations in places.values():
             if len(locations) > 1:
                 locations.sort(key=lambda at: (at.depth, at.pack, at.payload))
-        return found
+        return {identity: places[key] for identity, key in wanted.items() if key in places}
+
+
+def _key(identity: BufferId) -> int:
+    """64 bits of a buffer's identity, as SQLite's signed integer."""
+    dtype, digest = identity
+    return int.from_bytes(digest[:8], "little", signed=True) ^ _DTYPES[dtype]
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
