@@ -23,6 +23,10 @@ MAX_RENAMED = 2
 """Most groups of another name that one group is compared with, in each version."""
 
 
+SHARE = 16
+"""Metadata is read to find bases of short groups if it is less than so many times their bytes."""
+
+
 class Role(NamedTuple):
     """What a run is in its file."""
 
@@ -139,6 +143,11 @@ class Lineage:
                 yield _Version(parse(text), number, self._read_table)
             except MetadataError:  # damaged, or of a later version: nothing to compare with
                 continue
+
+    def pays(self, nbytes: int) -> bool:
+        """Whether so many bytes of short groups are worth reading the versions at hand."""
+        texts = sum(map(len, self._near_texts))
+        return bool(texts) and nbytes > texts // SHARE
 
     def bases(self, role: Role) -> Bases:
         """What a run of this role may resemble."""

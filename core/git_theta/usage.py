@@ -14,13 +14,10 @@ from git_theta.errors import PackError
 from git_theta.items import item_name
 from git_theta.metadata import Metadata
 from git_theta.plugins import Plugins
-from git_theta.storage.chain import Ways
+from git_theta.storage.chain import Key, Spot, Ways
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId, Payload
-
-Key = tuple[str, int]
-"""A payload: its pack, its number in it."""
 
 
 class Cost(NamedTuple):
@@ -68,7 +65,7 @@ class Ledger:
         self.costs: dict[Key, Cost] = {}
         self._store, self._plugins = store, plugins
         self._ways = Ways(store)
-        self._reads: dict[Key, frozenset[Key]] = {}
+        self._reads: dict[Spot, frozenset[Key]] = {}
 
     def use(self, metadata: Metadata, path: str) -> Use:
         """What a version is read from; damage counts as lacking."""
@@ -94,13 +91,14 @@ class Ledger:
     def _place(self, item: Item, location: Location | None) -> Place | None:
         if location is None:
             return None
-        key = location.pack, location.payload
-        if key not in self._reads:
-            payloads = self._ways.chain(location)
-            for one, payload in payloads.items():
-                self.costs.setdefault(one, _cost(payload))
-            self._reads[key] = frozenset(payloads)
-        return Place(item, key, self._reads[key])
+        pack, payload, slot, depth = location
+        spot = (pack, payload, slot if depth > 1 else 0)
+        if spot not in self._reads:
+            steps = self._ways.chain(location)
+            for (one, number, _), step in steps.items():
+                self.costs.setdefault((one, number), _cost(step.payload))
+            self._reads[spot] = frozenset((one, number) for one, number, _ in steps)
+        return Place(item, (pack, payload), self._reads[spot])
 
 
 def _cost(payload: Payload) -> Cost:
