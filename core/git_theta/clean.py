@@ -192,14 +192,15 @@ def _wanted(
         for _, identity, number in described.stored
         if identity not in seen and runs[number].nbytes
     }
-    short = sum(run.nbytes for run in missing.values() if run.nbytes < SHORT)
-    roles = _roles(described, runs, shortest=0 if lineage.pays(short) else SHORT)
+    short = [run.nbytes for run in missing.values() if run.nbytes < SHORT]
+    pays = lineage.pays(len(short), sum(short))
+    roles = _roles(described, runs, shortest=0 if pays else SHORT)
     for one in gather(file, digested, missing.items()):
         if not one.blocks:
             role = roles.get(one.buffers[0][0])
             one = related(one, role, lineage) if role else one
             yield one._replace(form=form)
-        elif roles and form == CHOSEN:
+        elif pays and form == CHOSEN:
             yield related_each(one, roles, lineage)
         else:
             yield one

@@ -23,6 +23,8 @@ MAX_RENAMED = 2
 """Most groups of another name that one group is compared with, in each version."""
 
 
+MAX_SHORT = 4096
+"""Most short groups for which bases are found: each takes a quarter of a millisecond."""
 SHARE = 16
 """Metadata is read to find bases of short groups if it is less than so many times their bytes."""
 
@@ -144,10 +146,10 @@ class Lineage:
             except MetadataError:  # damaged, or of a later version: nothing to compare with
                 continue
 
-    def pays(self, nbytes: int) -> bool:
-        """Whether so many bytes of short groups are worth reading the versions at hand."""
+    def pays(self, count: int, nbytes: int) -> bool:
+        """Whether bases are worth finding for so many short groups of so many bytes together."""
         texts = sum(map(len, self._near_texts))
-        return bool(texts) and nbytes > texts // SHARE
+        return bool(texts) and count <= MAX_SHORT and nbytes > texts // SHARE
 
     def bases(self, role: Role) -> Bases:
         """What a run of this role may resemble."""

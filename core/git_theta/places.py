@@ -16,7 +16,8 @@ def find_places(store: LocalStore, buffers: Sequence[BufferId]) -> dict[BufferId
 
     The index is a cache, which a power cut may leave wrong: the pack's own directory has the word.
     """
-    return Ways(store).find(buffers)
+    located = store.find(buffers)
+    return Ways(store).find(located, located)
 
 
 def pack_hints(
@@ -38,6 +39,7 @@ def pack_hints(
     packs: dict[str, set[int]] = {}
     read: dict[tuple[str, int, int], set[str]] = {}
     ways = Ways(store)
+    ways.find([buffer for buffer, location in places.items() if location.depth > 1])  # at once
     for number, identity in items:
         location = places.get(identity)
         if location is None:

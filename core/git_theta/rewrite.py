@@ -19,7 +19,7 @@ from git_theta.digests import digest
 from git_theta.errors import FileChangedError, MetadataError, PackError
 from git_theta.items import RESTORE, where
 from git_theta.joined import Joined
-from git_theta.lineage import Lineage
+from git_theta.lineage import MAX_SHORT, Lineage
 from git_theta.metadata import Metadata, parse, parse_head
 from git_theta.plugins import Plugins
 from git_theta.skeleton import Origin
@@ -29,7 +29,7 @@ from git_theta.storage.chain import Ways
 from git_theta.storage.decode import EMPTY, Reader
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import BufferId
+from git_theta.storage.payload import SHORT, BufferId
 from git_theta.storage.wanted import Wanted
 from git_theta.table import Run, Table
 from git_theta.updates.grounds import Bases, Candidate
@@ -193,8 +193,9 @@ class Rewriter:
             runs.append((item.buffer, Run(item.buffer.dtype, at, source.size, False)))
             digested.add(at, source.size, item.buffer.digest)
             at += source.size
+        many = sum(run.nbytes < SHORT for _, run in runs) > MAX_SHORT
         for wanted in gather(file, digested, runs):
-            if self._dense:
+            if self._dense or (many and wanted.blocks):
                 yield wanted
             elif wanted.blocks:
                 yield _based_each(wanted, owners, lineage)

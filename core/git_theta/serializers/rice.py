@@ -164,13 +164,27 @@ def _encode(data: bytes | memoryview, sizes: Sequence[int], dtype: str) -> tuple
     bits = np.zeros(8 * lengths.sum(), np.uint8)
     ones = ends - 1 + np.repeat(begin + 8 - (_starts(unary)), runs.steps)
     bits[ones] = 1
-    at = _low_bits(low, runs, begin + 8 + unary)
-    for bit in range(int(k.max(initial=0))):
-        some = np.flatnonzero(low > bit)
-        bits[at[some] + bit] = (words[some] >> np.uint64(bit)) & np.uint64(1)
+    _place(bits, _lowest(words, low), np.add.reduceat(low, runs.first), begin + 8 + unary)
     packed = np.packbits(bits, bitorder="little")
     packed[begin // 8] = k[runs.first_run]
     return packed.tobytes(), lengths.tolist()
+
+
+def _lowest(words: NDArray[np.uint64], low: Ints) -> NDArray[np.uint8]:
+    """The low bits of all numbers, one after another."""
+    width = -(-int(low.max(initial=0)) // 8)
+    some = np.ascontiguousarray(words.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width])
+    every = np.unpackbits(some, axis=1, bitorder="little")
+    found: NDArray[np.uint8] = every[np.arange(8 * width) < low[:, np.newaxis]]
+    return found
+
+
+def _place(bits: NDArray[np.uint8], some: NDArray[np.uint8], counts: Ints, begin: Ints) -> None:
+    """Put so many of the bits of each block where they begin in it."""
+    at = 0
+    for count, start in zip(counts.tolist(), begin.tolist(), strict=True):
+        bits[start : start + count] = some[at : at + count]
+        at += count
 
 
 def _low_bits(low: Ints, runs: _Runs, begin: Ints) -> Ints:

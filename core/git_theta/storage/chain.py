@@ -103,7 +103,10 @@ class Ways:
             When its pack's directory is damaged.
         """
         pack, number, slot, _ = location
-        payload = self._payloads.get((pack, number)) or self._store.pack(pack).payload(number)
+        payload = self._payloads.get((pack, number))
+        if payload is None:
+            payload = self._store.pack(pack).payload(number)
+            self._payloads.setdefault((pack, number), payload)
         found = {(pack, number, slot): Step(payload, slot)}
         waiting = [*payload.bases_of(slot)]
         while waiting:

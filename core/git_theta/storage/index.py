@@ -8,6 +8,7 @@ known by 64 bits of its digest: who reads a pack compares all of it with the pac
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -34,6 +35,7 @@ _SCHEMA = (
 )
 _PAGE = 1024  # bytes: an add of a few buffers grows the file by a few pages
 _DTYPES = {dtype: number << 56 for number, dtype in enumerate(BITS)}
+_read_key = struct.Struct("<q").unpack_from
 _WAIT = 60.0  # seconds that a writer waits for another one
 
 
@@ -142,7 +144,7 @@ class Index:
                 for payload, slot, depth, identity in buffers
             ]
             rows.sort()  # pages are filled one after another
-            for batch in _batches(rows, 50):  # a row each would take longer than SQLite does
+            for batch in _batches(rows, 200):  # a row each would take longer than SQLite does
                 marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(batch))
                 self._db.execute(
                     f"INSERT OR IGNORE INTO buffers VALUES {marks}",
@@ -177,7 +179,8 @@ class Index:
 def _key(identity: BufferId) -> int:
     """64 bits of a buffer's identity, as SQLite's signed integer."""
     dtype, digest = identity
-    return int.from_bytes(digest[:8], "little", signed=True) ^ _DTYPES[dtype]
+    (key,) = _read_key(digest)
+    return int(key) ^ _DTYPES[dtype]
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
