@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from synthetic import clean_file, plugins, rebuild_file, synthetic_file
 
+from git_theta import lineage
 from git_theta.errors import MissingPackError
 from git_theta.metadata import parse
 from git_theta.repack import repack
@@ -190,3 +191,16 @@ def test_the_same_files_give_the_same_packs(tmp_path: Path) -> None:
             clean_file(file_of(stepped(first, 1)), store, previous=text)
             names.append(store.packs.packs())
     assert names[0] == names[1]
+
+
+def test_more_short_groups_than_can_be_compared_in_time_are_stored_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lineage, "MAX_SHORT", GROUPS - 1)
+    first = biases()
+    second = stepped(first, 1)
+    with LocalStore(tmp_path) as store:
+        text = clean_file(file_of(first), store)
+        again = clean_file(file_of(second), store, previous=text)
+        assert not [one for one in payloads(store) if isinstance(one.bases, Column)]
+        assert rebuild_file(again, store) == file_of(second)
