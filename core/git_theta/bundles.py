@@ -13,8 +13,8 @@ from git_theta.digested import Digested
 from git_theta.digests import run_source
 from git_theta.joined import Joined
 from git_theta.source import Source
-from git_theta.storage.payload import BUNDLE, BUNDLE_BUFFERS, SHORT, BufferId, longest_block
-from git_theta.storage.wanted import Wanted
+from git_theta.storage.payload import BUNDLE, BUNDLE_BUFFERS, SHORT, BufferId
+from git_theta.storage.wanted import Wanted, cut_blocks
 from git_theta.table import Run
 from git_theta.views import swapped
 
@@ -60,7 +60,7 @@ def _bundle(digested: Digested, short: Sequence[tuple[BufferId, Run]]) -> Wanted
     data: Source = Joined(_windows(digested, runs))
     data = swapped(data, dtype) if big_endian else data
     buffers = tuple([(identity, run.nbytes) for identity, run in short])
-    blocks = tuple(_cut([run.nbytes for run in runs]))
+    blocks = cut_blocks([run.nbytes for run in runs])
     return Wanted(buffers, data, blocks=blocks, checked=True)
 
 
@@ -73,15 +73,3 @@ def _windows(file: Source, runs: Sequence[Run]) -> Iterator[Source]:
             begin = start
         end = start + nbytes
     yield file.window(begin, end - begin)
-
-
-def _cut(sizes: Sequence[int]) -> Iterator[int]:
-    """Lengths of blocks: each as many buffers as reading the shortest of them allows."""
-    block, shortest = 0, SHORT
-    for nbytes in sizes:
-        shortest = min(shortest, nbytes)
-        if block and block + nbytes > longest_block(shortest):
-            yield block
-            block, shortest = 0, nbytes
-        block += nbytes
-    yield block

@@ -192,20 +192,27 @@ def _wanted(
         for _, identity, number in described.stored
         if identity not in seen and runs[number].nbytes
     }
-    roles = _roles(described, runs)
+    short = [run.nbytes for run in missing.values() if run.nbytes < SHORT]
+    pays = lineage.pays(len(short), sum(short))
+    roles = _roles(described, runs, shortest=0 if pays else SHORT)
     for one in gather(file, digested, missing.items()):
-        role = roles.get(one.buffers[0][0])
-        one = related(one, role, lineage) if role else one
-        yield one if one.blocks else one._replace(form=form)
+        if not one.blocks:
+            role = roles.get(one.buffers[0][0])
+            one = related(one, role, lineage) if role else one
+            yield one._replace(form=form)
+        elif pays and form == CHOSEN:
+            yield related_each(one, roles, lineage)
+        else:
+            yield one
 
 
-def _roles(described: Description, runs: Sequence[Run]) -> dict[BufferId, Role]:
-    """What the longer runs are in the file; of equal ones, the first."""
+def _roles(described: Description, runs: Sequence[Run], shortest: int) -> dict[BufferId, Role]:
+    """What the runs are in the file, but the very short ones; of equal ones, the first."""
     groups, viewed = described.groups, parts(described.table, described.groups)
     by_name = {group.name: group for group in groups} if viewed else {}
     roles: dict[BufferId, Role] = {}
     for item, identity, number in described.stored:
-        if runs[number].nbytes < SHORT or identity in roles:
+        if runs[number].nbytes < shortest or identity in roles:
             continue
         if item <= len(groups):
             roles[identity] = Role(groups[item - 1])
@@ -222,6 +229,14 @@ def related(wanted: Wanted, role: Role, lineage: Lineage) -> Wanted:
     rows = bool(row) and wanted.buffers[0][0].dtype == group.dtype and size % row == 0
     shape = (size // row, *group.shape[1:]) if rows else None
     return wanted._replace(bases=lineage.bases(role), shape=shape)
+
+
+def related_each(bundle: Wanted, roles: Mapping[BufferId, Role], lineage: Lineage) -> Wanted:
+    """A bundle, with what each of its buffers was in the versions at hand."""
+    near = [
+        lineage.bases(roles[buffer]).near if buffer in roles else () for buffer, _ in bundle.buffers
+    ]
+    return bundle._replace(near=tuple(near) if any(near) else ())
 
 
 def _read_table(store: LocalStore, plugins: Plugins, path: str, metadata: Metadata) -> Table | None:

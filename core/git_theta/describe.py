@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from git_theta.checkpoint import Layout
+from git_theta.checkpoint import Layout, Tensor
 from git_theta.joined import Joined
 from git_theta.metadata import Group, StoredBuffer
+from git_theta.rows import rows
 from git_theta.source import BytesSource, Source
 from git_theta.storage.payload import BufferId
 from git_theta.table import Run, Table, View, check_limits, print_table
@@ -58,34 +59,41 @@ def describe(
     """
     tensors = layout.tensors
     order = sorted(range(len(tensors)), key=[tensor.name for tensor in tensors].__getitem__)
-    groups = tuple(
-        [
-            Group(name, dtype, shape, tensor_digests[n])
-            for n, (name, dtype, shape, *_) in zip(order, [tensors[n] for n in order], strict=True)
-        ]
-    )
+    groups = _groups([tensors[n] for n in order], [tensor_digests[n] for n in order])
     numbers = dict(zip(order, range(1, 1 + len(order)), strict=True))
     # for each run that is all of a group: the item number of the first such group
     owners = {whole[n]: numbers[n] for n in reversed(order)}
+    unowned = [number for number in range(len(runs)) if number not in owners]
     others = {
-        StoredBuffer(run.dtype, run.nbytes, run_digests[number])
-        for number, run in enumerate(runs)
-        if number not in owners
+        number: StoredBuffer(runs[number].dtype, runs[number].nbytes, run_digests[number])
+        for number in unowned
     }
-    buffers = tuple(sorted(others))
+    buffers = tuple(sorted({*others.values()}))
     placed = {buffer: item for item, buffer in enumerate(buffers, 1 + len(groups))}
-    run_items = [
-        owners.get(number) or placed[StoredBuffer(run.dtype, run.nbytes, run_digests[number])]
-        for number, run in enumerate(runs)
-    ]
-    found = dict(zip(run_items, range(len(runs)), strict=True))
-    stored = [
-        (item, BufferId(runs[number].dtype, run_digests[number]), number)
-        for item, number in sorted(found.items())
-    ]
+    items = owners | {number: placed[buffer] for number, buffer in others.items()}
+    run_items = list(map(items.__getitem__, range(len(runs))))
+    stored = _stored(runs, run_items, run_digests)
     table = _table(layout, runs, first, run_items, numbers)
     check_limits(table, 1 + len(groups) + len(buffers))
-    return Description(groups, buffers, table, tuple(stored))
+    return Description(groups, buffers, table, stored)
+
+
+def _groups(tensors: Sequence[Tensor], digests: Sequence[bytes]) -> tuple[Group, ...]:
+    if not tensors:
+        return ()
+    names, dtypes, shapes, *_ = zip(*tensors, strict=True)
+    return rows(Group, names, dtypes, shapes, digests)
+
+
+def _stored(
+    runs: Sequence[Run], run_items: Sequence[int], digests: Sequence[bytes]
+) -> tuple[tuple[int, BufferId, int], ...]:
+    found = dict(zip(run_items, range(len(runs)), strict=True))
+    items = sorted(found)
+    numbers = [found[item] for item in items]
+    dtypes = [runs[number].dtype for number in numbers]
+    identities = rows(BufferId, dtypes, [digests[number] for number in numbers])
+    return tuple(zip(items, identities, numbers, strict=True))
 
 
 def _table(

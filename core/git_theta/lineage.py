@@ -25,6 +25,12 @@ MAX_RENAMED = 2
 """Most groups of another name that one group is compared with, in each version."""
 
 
+MAX_SHORT = 4096
+"""Most short groups for which bases are found: each takes a quarter of a millisecond."""
+SHARE = 16
+"""Metadata is read to find bases of short groups if it is less than so many times their bytes."""
+
+
 class Role(NamedTuple):
     """What a run is in its file."""
 
@@ -142,6 +148,11 @@ class Lineage:
                 yield _Version(parse(text), number, self._read_table)
             except MetadataError:  # damaged, or of a later version: nothing to compare with
                 continue
+
+    def pays(self, count: int, nbytes: int) -> bool:
+        """Whether bases are worth finding for so many short groups of so many bytes together."""
+        texts = sum(map(len, self._near_texts))
+        return bool(texts) and count <= MAX_SHORT and nbytes > texts // SHARE
 
     def bases(self, role: Role) -> Bases:
         """What a run of this role may resemble."""

@@ -16,7 +16,8 @@ def find_places(store: LocalStore, buffers: Sequence[BufferId]) -> dict[BufferId
 
     The index is a cache, which a power cut may leave wrong: the pack's own directory has the word.
     """
-    return Ways(store).find(buffers)
+    located = store.find(buffers)
+    return Ways(store).find(located, located)
 
 
 def pack_hints(
@@ -36,17 +37,19 @@ def pack_hints(
         Where that is.
     """
     packs: dict[str, set[int]] = {}
-    read: dict[tuple[str, int], set[str]] = {}
+    read: dict[tuple[str, int, int], set[str]] = {}
     ways = Ways(store)
+    ways.find([buffer for buffer, location in places.items() if location.depth > 1])  # at once
     for number, identity in items:
         location = places.get(identity)
         if location is None:
             continue
-        key = (location.pack, location.payload)
-        if key not in read:
-            deep = ways.chain(location) if location.depth > 1 else (key,)
-            read[key] = {pack for pack, _ in deep}
-        for pack in read[key]:
+        pack, payload, slot, depth = location
+        spot = (pack, payload, slot if depth > 1 else 0)
+        if spot not in read:
+            deep = ways.chain(location) if depth > 1 else (spot,)
+            read[spot] = {pack for pack, *_ in deep}
+        for pack in read[spot]:
             packs.setdefault(pack, set()).add(number)
     hints = [
         PackHint(pack, store.pack(pack).file.size, tuple(sorted(numbers)))

@@ -19,17 +19,17 @@ from git_theta.digests import digest
 from git_theta.errors import FileChangedError, MetadataError, PackError
 from git_theta.items import RESTORE, where
 from git_theta.joined import Joined
-from git_theta.lineage import Lineage
+from git_theta.lineage import MAX_SHORT, Lineage
 from git_theta.metadata import Metadata, parse, parse_head
 from git_theta.plugins import Plugins
 from git_theta.skeleton import Origin
 from git_theta.source import Source
 from git_theta.storage.buffers import store_buffers
 from git_theta.storage.chain import Ways
-from git_theta.storage.decode import Reader
+from git_theta.storage.decode import EMPTY, Reader
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import BufferId
+from git_theta.storage.payload import SHORT, BufferId
 from git_theta.storage.wanted import Wanted
 from git_theta.table import Run, Table
 from git_theta.updates.grounds import Bases, Candidate
@@ -126,9 +126,10 @@ class Rewriter:
             pack = self._old.pack(name)
             for payload in (pack.payload(number) for number in range(len(pack))):
                 buffers = [buffer for buffer, _ in payload.buffers]
-                for base in payload.bases:
-                    standing.setdefault(base, []).extend(buffers)
-                done = self._new.find(buffers)
+                for slot, buffer in enumerate(buffers):
+                    for base in payload.bases_of(slot) if payload.bases else ():
+                        standing.setdefault(base, []).append(buffer)
+                done = Ways(self._new).find(buffers)
                 for buffer, nbytes in payload.buffers:
                     if buffer not in done:
                         rest.setdefault(buffer, (payload.depth, Item(buffer, nbytes, -1)))
@@ -141,7 +142,7 @@ class Rewriter:
         wanted: dict[BufferId, Item] = {}
         for item in items:
             wanted.setdefault(item.buffer, item)
-        located, done = self._old.find(wanted), self._new.find(wanted)
+        located, done = self._old.find(wanted), Ways(self._new).find(wanted)
         readable = Ways(self._old).find(wanted, located)
         return [
             _Fresh(
@@ -154,7 +155,8 @@ class Rewriter:
         ]
 
     def _bases(self, location: Location) -> tuple[BufferId, ...]:
-        return self._old.pack(location.pack).payload(location.payload).bases
+        payload = self._old.pack(location.pack).payload(location.payload)
+        return payload.bases_of(location.slot)
 
     def _relatives(self, path: str) -> tuple[list[bytes], Callable[[], Iterator[bytes]]]:
         """Metadata of what a file may descend from: at hand, and where that does not help."""
@@ -191,9 +193,12 @@ class Rewriter:
             runs.append((item.buffer, Run(item.buffer.dtype, at, source.size, False)))
             digested.add(at, source.size, item.buffer.digest)
             at += source.size
+        many = sum(run.nbytes < SHORT for _, run in runs) > MAX_SHORT
         for wanted in gather(file, digested, runs):
-            if wanted.blocks or self._dense:
+            if self._dense or (many and wanted.blocks):
                 yield wanted
+            elif wanted.blocks:
+                yield _based_each(wanted, owners, lineage)
             else:
                 yield _based(wanted, owners[wanted.buffers[0][0]], lineage)
 
@@ -239,3 +244,12 @@ def _based(wanted: Wanted, one: _Fresh, lineage: Lineage | None) -> Wanted:
     found = related(wanted, role, lineage)
     old = [Candidate(base, found.shape or ()) for base in one.bases]
     return found._replace(bases=found.bases._replace(near=[*old, *found.bases.near]))
+
+
+def _based_each(
+    bundle: Wanted, owners: Mapping[BufferId, _Fresh], lineage: Lineage | None
+) -> Wanted:
+    """The same for a bundle."""
+    found = [_based(Wanted((one,), EMPTY), owners[one[0]], lineage) for one in bundle.buffers]
+    near = tuple(one.bases.near for one in found)
+    return bundle._replace(near=near if any(near) else ())

@@ -159,6 +159,7 @@ def _open_items(
     lost = [n for n, (i, nbytes) in items.items() if nbytes and i not in located]
     if lost:
         raise missing(metadata, path, store, lost)
+    reader.ways.find(located, located)  # of all at once
     sources, computed = {}, 0
     for item, (identity, nbytes) in items.items():
         try:

@@ -5,24 +5,19 @@ Only metadata and the directories of packs are looked at; no weights are decoded
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-import numpy as np
 
 from git_theta.contents import Item, read_contents
 from git_theta.errors import PackError
 from git_theta.items import item_name
 from git_theta.metadata import Metadata
 from git_theta.plugins import Plugins
-from git_theta.storage.chain import Ways
+from git_theta.storage.chain import Key, Ways
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import BufferId, Members, Payload
-
-Key = tuple[str, int]
-"""A payload: its pack, its number in it."""
+from git_theta.storage.payload import BufferId, Payload
 
 
 class Cost(NamedTuple):
@@ -72,8 +67,6 @@ class Ledger:
         self.costs: dict[Key, Cost] = {}
         self._store, self._plugins = store, plugins
         self._ways = Ways(store)
-        self._reads: dict[Key, frozenset[Key]] = {}
-        self._slots: dict[Key, Sequence[int]] = {}
 
     def use(self, metadata: Metadata, path: str) -> Use:
         """What a version is read from; damage counts as lacking."""
@@ -99,27 +92,11 @@ class Ledger:
     def _place(self, item: Item, location: Location | None) -> Place | None:
         if location is None:
             return None
-        key = location.pack, location.payload
-        if key not in self._reads:
-            payloads = self._ways.chain(location)
-            for one, payload in payloads.items():
-                self.costs.setdefault(one, _cost(payload))
-            self._reads[key] = frozenset(payloads)
-            self._slots[key] = _stored_by_slot(payloads[key])
-        reads = self._reads[key]
-        nbytes = self.stored(reads - {key}) + self._slots[key][location.slot]
-        return Place(item, key, reads, nbytes)
-
-
-def _stored_by_slot(payload: Payload) -> Sequence[int]:
-    """Stored bytes that are read of a payload for each of its buffers."""
-    if not isinstance(payload.buffers, Members):
-        return (payload.nbytes,)
-    (part,) = payload.parts
-    ends = np.cumsum(payload.buffers.sizes)
-    blocks = np.searchsorted(np.cumsum(part.sizes), ends)
-    found: list[int] = np.asarray(part.lengths)[blocks].tolist()
-    return found
+        steps = self._ways.chain(location)
+        for (one, number, _), step in steps.items():
+            self.costs.setdefault((one, number), _cost(step.payload))
+        reads = frozenset((one, number) for one, number, _ in steps)
+        return Place(item, location[:2], reads, sum(step.nbytes for step in steps.values()))
 
 
 def _cost(payload: Payload) -> Cost:

@@ -33,7 +33,12 @@ def compress_numbers(data: bytes | memoryview) -> bytes:
 
 
 def compress_sorted(data: bytes | memoryview) -> bytes:
-    """The same for bytes that change along the plane: what counts them anew every 16 KiB."""
+    """The same for bytes that change along the plane: what counts them anew every 16 KiB.
+
+    All zeros, as where a base was not changed, would take a few bytes for each of these.
+    """
+    if not np.frombuffer(data, np.uint8).any():
+        return compress_text(data)
     if not hasattr(_local, "sorted"):
         _local.sorted = _fast(window_log=14)  # the window bounds how much shares one Huffman code
     frame: bytes = _local.sorted.compress(data)

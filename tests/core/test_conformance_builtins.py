@@ -21,6 +21,7 @@ from git_theta.formats.safetensors_json import DTYPES as SAFETENSORS_DTYPES
 from git_theta.formats.zip import Zip
 from git_theta.serializers.planes import Planes
 from git_theta.serializers.raw import Raw
+from git_theta.serializers.rice import Rice
 from git_theta.storage.folder import FolderStoreType
 from git_theta.testing import (
     FormatConformance,
@@ -243,6 +244,15 @@ class TestPlanes(SerializerConformance):
         frames = (bomb, unsized, bomb[:-1], bomb + b"!", b"", bomb * 2)
         flagged = [((len(f) | 1 << 31).to_bytes(4, "little") + f, "U8", 1000) for f in frames]
         return [*flagged, (b"\xff" * 16, "F32", 16), (b"", "F32", 16), (b"\0" * 3, "U8", 0)]
+
+
+class TestRice(SerializerConformance):
+    serializer = Rice()
+    dtypes = ("U8", "U16", "U32", "U64", "F4", "C64")  # all that differ to it, and two more
+
+    def hostile(self) -> list[tuple[bytes, str, int]]:
+        steps = bytes([8]) + b"\0" * 1000 + b"\x80"  # a k of 4,000
+        return [(steps, "U32", 68), (b"\x39" + b"\xff" * 40, "U64", 8), (b"", "U32", 4)]
 
 
 # ---- update types --------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_golden_packs_have_their_names_and_use_every_feature() -> None:
                 depths.add(payload.depth)
                 several += len(payload.buffers) > 1
     updates = {"dense", "patch", "delta", "sparse", "scale", "low-rank", "recipe", "cast"}
-    assert used == updates | {"planes", "raw"}
+    assert used == updates | {"planes", "raw", "rice"}
     assert depths == {1, 2, 3}
     assert several
 

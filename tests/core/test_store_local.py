@@ -100,8 +100,8 @@ def test_index_that_is_damaged_inside_is_made_anew(tmp_path: Path) -> None:
     fill(tmp_path)
     path = tmp_path / "index.sqlite"
     data = path.read_bytes()
-    assert len(data) > 2 * 4096
-    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    assert len(data) > 2 * 1024
+    path.write_bytes(data[:1024] + b"\xff" * (len(data) - 1024))
     check(tmp_path)
 
 

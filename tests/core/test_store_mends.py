@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -49,11 +48,9 @@ def test_an_index_that_points_elsewhere_does_not_count_as_stored(tmp_path: Path)
         clean_file(model(1), store)
     with LocalStore(tmp_path) as store:
         other = parse(clean_file(model(2), store, write=False))
-    with sqlite3.connect(tmp_path / "index.sqlite") as index:
-        (number,) = index.execute("SELECT number FROM packs").fetchone()
-        row = (other.groups[0].digest, "F32", number, 0, 0, 1)
-        index.execute("INSERT INTO buffers VALUES (?, ?, ?, ?, ?, ?)", row)
-    index.close()
+        (pack,) = store.index.packs()
+        lost = BufferId("F32", other.groups[0].digest)
+        store.index.add(pack, [(0, 0, 1, lost)])
     with LocalStore(tmp_path) as store:
         text = clean_file(model(2), store)
         assert rebuild_file(text, store) == model(2)

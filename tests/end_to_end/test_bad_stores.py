@@ -166,7 +166,7 @@ def newer_version(index):
 
 def overwritten_inside(index):
     data = bytearray(index.read_bytes())
-    data[4096:] = b"\xaa" * (len(data) - 4096)
+    data[1024:] = b"\xaa" * (len(data) - 1024)
     index.write_bytes(data)
 
 

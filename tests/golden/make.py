@@ -85,6 +85,31 @@ def cut() -> bytes:
     return b"".join(b"%07d\n" % (n // 1000) for n in range(200_000))
 
 
+def biases(step: int) -> bytes:
+    """Short buffers of several dtypes; those of each step stand on those of the one before."""
+    found: list[tuple[str, bytes]] = []
+    for n in range(12):
+        values = weights(20 + n)[: 300 + n]
+        if step:
+            values = [w + v / 2**14 for w, v in zip(values, weights(40 + n), strict=False)]
+        found += [("F32", floats(values)), ("BF16", halves(values))]
+    tensors = [
+        (f"{n:02}.bias", dtype, (len(data) // (4 if dtype == "F32" else 2),), n, 0, None)
+        for n, (dtype, data) in enumerate(found)
+    ]
+    return synthetic_file([(dtype, b"", False, data) for dtype, data in found], tensors)
+
+
+def biased() -> bytes:
+    """What the next set stands on."""
+    return biases(0)
+
+
+def tuned() -> bytes:
+    """Every bias changed a little: bundles with bases."""
+    return biases(1)
+
+
 ROWS, COLUMNS = 128, 96
 
 
@@ -199,6 +224,8 @@ SETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "averaged": (averaged, "updated"),
     "precise": (precise, ""),
     "cast": (cast, "precise"),
+    "biased": (biased, ""),
+    "tuned": (tuned, "biased"),
 }
 """The file of each set, and the set that it was added on top of."""
 

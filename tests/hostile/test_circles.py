@@ -6,6 +6,7 @@ from itertools import chain as joined
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -89,7 +90,7 @@ def test_a_base_that_is_deeper_now_than_it_was_is_read_all_the_same(tmp_path: Pa
         assert read(store, 1) == data_of(1)
         ways = Ways(store)
         chain = ways.chain(ways.find([buffer_of(1)])[buffer_of(1)])
-        assert [payload.buffers[0][0] for payload in chain.values()] == list(
+        assert [step.payload.buffers[0][0] for step in chain.values()] == list(
             map(buffer_of, (1, 0, 2, 3))
         )
 
@@ -189,8 +190,8 @@ def test_every_buffer_that_has_a_way_is_found_and_by_the_shortest(
                 location = ways.find([buffer_of(number)])[buffer_of(number)]
                 chain = ways.chain(location)
                 assert len(chain) <= reads
-                decoded = {payload.buffers[0][0] for payload in chain.values()}
-                bases = set(joined.from_iterable(payload.bases for payload in chain.values()))
+                decoded = {step.payload.buffers[0][0] for step in chain.values()}
+                bases = set(joined.from_iterable(step.bases for step in chain.values()))
                 assert bases <= decoded
 
 
@@ -210,3 +211,30 @@ def test_what_can_be_read_is_read_exactly(pairs: list[tuple[int, int]]) -> None:
                 else:
                     with pytest.raises(MissingPackError):
                         read(store, number)
+
+
+def test_buffers_of_a_bundle_that_stand_on_each_other_loop_nowhere(tmp_path: Path) -> None:
+    """0 stands on 1 and 1 on 0 in one bundle, 2 on 0: with a payload of 0 all can be read."""
+    data = list(map(data_of, range(3)))
+    patches = list(map(zstandard.compress, data))
+    sizes, lengths = ([len(one) for one in some] for some in (data, patches))
+    columns = [np.array(one, "<u4").tobytes() for one in (sizes, lengths)]
+    digests, bases = (b"".join(digest(data[n]) for n in some) for some in ((0, 1, 2), (1, 0, 0)))
+    changes = {
+        "update": PATCH,
+        "depth": 2,
+        "cost": 1 + sum(lengths),
+        "bases": [["U8", bases]],
+        "parts": [[RAW, "U8", sum(lengths), columns[1], columns[1]]],
+        "buffers": [["U8", digests, columns[0]]],
+    }
+    body = b"".join(patches)
+    put(tmp_path, pack_of(body, [row(b"", body, **changes)]))
+    with LocalStore(tmp_path) as store:
+        assert not store.damaged
+        for number in range(3):
+            with pytest.raises(MissingPackError):
+                read(store, number)
+    put_payload(tmp_path, 0)
+    with LocalStore(tmp_path) as store:
+        assert [read(store, number) for number in range(3)] == data

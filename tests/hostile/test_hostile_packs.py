@@ -115,6 +115,7 @@ def bundle(
 
 
 SIZES = [2048, 1024]
+BASES = [["U8", bytes(64)]]
 WRONG_ROWS: dict[str, dict[str, Any]] = {
     **{f"nbytes {n!r}": {"nbytes": n} for n in [*NOT_NUMBERS, 3071, 3073]},
     **{f"update {n!r}": {"update": n} for n in [*NOT_NUMBERS, 4, -4]},
@@ -160,6 +161,36 @@ WRONG_ROWS: dict[str, dict[str, Any]] = {
     "a bundle of one buffer's part": {"buffers": bundle([1536] * 2)["buffers"]},
     "a bundle's part for one buffer": {"parts": bundle([3072])["parts"]},
     "a bundle with a base": {**bundle([1536] * 2), "bases": [["U8", bytes(32)]], "depth": 2},
+    **{
+        f"a bundle on {what}": {**bundle([1536] * 2, blocks=[1536] * 2), "depth": 2, "bases": bases}
+        for what, bases in {
+            "a base too few": [["U8", bytes(32)]],
+            "a base too many": [["U8", bytes(96)]],
+            "half a base": [["U8", bytes(63)]],
+            "bases of another dtype": [["I8", bytes(64)]],
+            "bases of unknown dtype": [["F33", bytes(64)]],
+            "bases in two rows": [["U8", bytes(32)]] * 2,
+            "text": [["U8", "a" * 64]],
+            "nothing": [],
+        }.items()
+    },
+    "a bundle on bases in fewer blocks": {**bundle([1536] * 2), "depth": 2, "bases": BASES},
+    "a bundle on bases in more blocks": {
+        **bundle([1536] * 2, blocks=[1000, 1000, 1072]),
+        "depth": 2,
+        "bases": BASES,
+    },
+    "a bundle on bases without depth": {**bundle([1536] * 2, blocks=[1536] * 2), "bases": BASES},
+    "a bundle on bases with a block too long": {
+        **bundle([4, 3068], blocks=[4105, 3068], lengths=[4, 3068]),
+        "depth": 2,
+        "bases": BASES,
+    },
+    "a bundle on bases with an empty block": {
+        **bundle([1536] * 2, blocks=[0, 3072]),
+        "depth": 2,
+        "bases": BASES,
+    },
     "a bundle of two parts": {**bundle([3072]), "parts": bundle([1536])["parts"] * 2},
     "a bundle of nothing": bundle([]),
     "a bundle without blocks": bundle([1536] * 2, blocks=[]),

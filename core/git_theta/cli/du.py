@@ -18,7 +18,8 @@ from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries, quoted
 from git_theta.metadata import parse
 from git_theta.plugins import installed
-from git_theta.usage import Key, Ledger, Tallies, Use
+from git_theta.storage.chain import Key
+from git_theta.usage import Ledger, Tallies, Use
 
 EXAMPLES = """Examples:
 

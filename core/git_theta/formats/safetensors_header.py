@@ -14,6 +14,7 @@ from git_theta.checkpoint import Buffer, Tensor
 from git_theta.dtypes import BITS
 from git_theta.errors import CheckpointError, LimitExceeded
 from git_theta.formats.safetensors_json import WORD, Header, parse_header
+from git_theta.rows import rows
 from git_theta.source import Source
 
 MAX_HEADER = 16 * 2**20
@@ -101,9 +102,10 @@ def find_tensors(
             f"Expected the last group to end where the file ends, at byte {size}, "
             f"found byte {start + end}"
         )
-    buffers = zip(dtypes, [start + low for low in lows], sizes, repeat(False))
-    tensors = zip(names, dtypes, shapes, range(len(names)), repeat(0), repeat(None))
-    return tuple(map(Buffer._make, buffers)), tuple(map(Tensor._make, tensors))
+    return (
+        rows(Buffer, dtypes, [start + low for low in lows], sizes, repeat(False)),
+        rows(Tensor, names, dtypes, shapes, range(len(names)), repeat(0), repeat(None)),
+    )
 
 
 def _sorted(header: Header) -> Header:

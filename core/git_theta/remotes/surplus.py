@@ -17,7 +17,7 @@ from git_theta.items import all_items
 from git_theta.metadata import parse
 from git_theta.remotes.needs import Need, needs_of
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import BufferId
+from git_theta.storage.payload import BufferId, Payload
 
 
 class Surplus(NamedTuple):
@@ -63,7 +63,8 @@ class _Held(NamedTuple):
     """A place of a buffer in one of the packs."""
 
     pack: str
-    payload: int
+    payload: Payload
+    slot: int
     nbytes: int
 
 
@@ -71,7 +72,6 @@ class _Left:
     """The buffers of packs that nothing was found to use yet."""
 
     def __init__(self, store: LocalStore, packs: Iterable[str]) -> None:
-        self._store = store
         self._held: dict[BufferId, list[_Held]] = {}
         self.counts: Counter[str] = Counter()
         """How many are left, of the packs in which there are any."""
@@ -79,8 +79,10 @@ class _Left:
             with contextlib.suppress(MissingPackError, PackError):  # who sends it says so
                 opened = store.pack(pack)
                 for number in range(len(opened)):
-                    for buffer, nbytes in opened.payload(number).buffers:
-                        self._held.setdefault(buffer, []).append(_Held(pack, number, nbytes))
+                    payload = opened.payload(number)
+                    for slot, (buffer, nbytes) in enumerate(payload.buffers):
+                        held = _Held(pack, payload, slot, nbytes)
+                        self._held.setdefault(buffer, []).append(held)
                         self.counts[pack] += 1
 
     def take(self, buffers: Iterable[BufferId]) -> None:
@@ -88,7 +90,7 @@ class _Left:
         waiting = list(buffers)
         while waiting:
             for held in self._held.pop(waiting.pop(), ()):
-                waiting += self._store.pack(held.pack).payload(held.payload).bases
+                waiting += held.payload.bases_of(held.slot)
                 self.counts[held.pack] -= 1
                 if not self.counts[held.pack]:
                     del self.counts[held.pack]

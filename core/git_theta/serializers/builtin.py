@@ -8,9 +8,10 @@ from git_theta.hookspecs import hookimpl
 from git_theta.serializers.interface import Serializer
 from git_theta.serializers.planes import Planes
 from git_theta.serializers.raw import Raw
+from git_theta.serializers.rice import Rice
 
 
 @hookimpl
 def theta_serializers() -> Iterable[Serializer]:
-    """Raw bytes, and byte planes with zstd."""
-    return (Raw(), Planes())
+    """Raw bytes, byte planes with zstd, Rice codes."""
+    return (Raw(), Planes(), Rice())

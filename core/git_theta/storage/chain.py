@@ -27,6 +27,26 @@ REMEDY = "Run git theta fetch --all, or copy packs from another clone's store"
 Key = tuple[str, int]
 """A payload: its pack, its number in it."""
 
+Spot = tuple[str, int, int]
+"""A buffer of a payload: its pack, its number in it, the slot."""
+
+
+class Step(NamedTuple):
+    """A payload that is read for one of its buffers."""
+
+    payload: Payload
+    slot: int
+
+    @property
+    def bases(self) -> tuple[BufferId, ...]:
+        """What the buffer stands on."""
+        return self.payload.bases_of(self.slot)
+
+    @property
+    def nbytes(self) -> int:
+        """Stored bytes that are read of it."""
+        return self.payload.stored(self.slot)
+
 
 class _Cost(NamedTuple):
     """What is compared: few reads, then few bytes, then names: the choice is always the same."""
@@ -72,8 +92,8 @@ class Ways:
         best = self._best
         return {buffer: cost.location for buffer in buffers if (cost := best[buffer])}
 
-    def chain(self, location: Location) -> dict[Key, Payload]:
-        """The payloads that are read to decode the one at a location, itself first.
+    def chain(self, location: Location) -> dict[Spot, Step]:
+        """What is read to decode the buffer at a location, its own payload first.
 
         Raises
         ------
@@ -82,19 +102,23 @@ class Ways:
         PackError
             When its pack's directory is damaged.
         """
-        key = location.pack, location.payload
-        found = {key: self._payloads.get(key) or self._store.pack(key[0]).payload(key[1])}
-        waiting = [*found[key].bases]
+        pack, number, slot, _ = location
+        payload = self._payloads.get((pack, number))
+        if payload is None:
+            payload = self._store.pack(pack).payload(number)
+            self._payloads.setdefault((pack, number), payload)
+        found = {(pack, number, slot): Step(payload, slot)}
+        waiting = [*payload.bases_of(slot)]
         while waiting:
             base = waiting.pop()
             at = self.find([base]).get(base)
             if at is None:
                 raise self.fault(base)
-            key = at.pack, at.payload
-            payload = self._payloads[key]
-            if key not in found and payload:
-                found[key] = payload
-                waiting += payload.bases
+            spot = at.pack, at.payload, at.slot
+            known = self._payloads[spot[:2]]
+            if spot not in found and known:
+                found[spot] = Step(known, at.slot)
+                waiting += found[spot].bases
         return found
 
     def fault(self, buffer: BufferId) -> ThetaError:
@@ -110,7 +134,8 @@ class Ways:
                 key = location.pack, location.payload
                 if key in self._faults:
                     return self._faults[key]
-                new = [base for base in payload.bases if base not in seen] if payload else []
+                bases = payload.bases_of(location.slot) if payload else ()
+                new = [base for base in bases if base not in seen]
                 seen.update(new)
                 waiting += new
         folder = self._store.folder
@@ -157,7 +182,7 @@ class Ways:
                     places.append(location)
                     if not payload.bases:
                         break
-                    bases |= dict.fromkeys(payload.bases)
+                    bases |= dict.fromkeys(payload.bases_of(location.slot))
             waiting = [base for base in bases if base not in found and base not in self._best]
             located = self._store.find(waiting) if waiting else {}
         return found
@@ -218,9 +243,9 @@ class Ways:
 
     def _bases(self, location: Location) -> tuple[BufferId, ...]:
         payload = self._payloads[location.pack, location.payload]
-        return payload.bases if payload else ()
+        return payload.bases_of(location.slot) if payload else ()
 
 
-def chain(store: LocalStore, location: Location) -> dict[Key, Payload]:
-    """The payloads that are read to decode the one at a location, as :meth:`Ways.chain`."""
+def chain(store: LocalStore, location: Location) -> dict[Spot, Step]:
+    """What is read to decode the buffer at a location, as :meth:`Ways.chain`."""
     return Ways(store).chain(location)

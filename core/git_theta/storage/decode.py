@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import accumulate
+from typing import NamedTuple
 
 from git_theta.errors import (
     CheckpointError,
@@ -14,6 +17,7 @@ from git_theta.errors import (
     PackError,
     ThetaError,
 )
+from git_theta.joined import Joined
 from git_theta.plugins import Plugins
 from git_theta.recent import recent
 from git_theta.serializers.interface import Serializer
@@ -22,7 +26,7 @@ from git_theta.storage.chain import Ways
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import Pack
-from git_theta.storage.payload import SHORT, BufferId, Members, Payload, StoredPart
+from git_theta.storage.payload import SHORT, BufferId, Column, Members, Payload, StoredPart
 from git_theta.updates.interface import Part, Update
 
 _UNREADABLE = (MissingPackError, MissingPluginError, PackError)
@@ -131,7 +135,7 @@ class Reader:
         self._store, self._plugins = store, plugins
         self.ways = Ways(store)
         """By which payloads it reads."""
-        self._payloads: dict[tuple[str, int], tuple[Payload, Source, list[int]]] = {}
+        self._payloads: dict[tuple[str, int], _Opened] = {}
         self._damaged: dict[BufferId, ThetaError] = {}
 
     def open(self, buffer: BufferId, locations: Sequence[Location] | None = None) -> Source:
@@ -170,41 +174,93 @@ class Reader:
         if key not in self._payloads:
             pack = self._store.pack(location.pack)
             payload = pack.payload(location.payload)
-            source = self._open_checked(pack, payload, location.payload)
-            buffers = payload.buffers
-            sizes = buffers.sizes if isinstance(buffers, Members) else (buffers[0][1],)
-            self._payloads[key] = payload, source, list(accumulate(sizes, initial=0))
-        _, source, starts = self._payloads[key]
+            with _told_of(pack, location.payload):
+                self._payloads[key] = self._open_whole(pack, payload)
+        pack, payload, source, starts = self._payloads[key]
+        if isinstance(payload.bases, Column):
+            with _told_of(pack, location.payload):
+                return self._open_member(payload, source, starts, location.slot)
         if len(starts) == 2:
             return source
         start, end = starts[location.slot : location.slot + 2]
         return Window(source, start, end - start)
 
-    def _open_checked(self, pack: Pack, payload: Payload, number: int) -> Source:
-        try:
-            return self.open_payload(pack, payload)
-        except (PackError, CheckpointError) as fault:
-            raise pack.error(f"has a damaged payload {number}: {fault}") from fault
+    def _open_whole(self, pack: Pack, payload: Payload) -> _Opened:
+        if isinstance(payload.bases, Column):
+            (part,) = self._open_parts(pack, payload)
+            return _Opened(pack, payload, part.data, _starts(payload.parts[0].sizes))
+        source, buffers = self.open_payload(pack, payload), payload.buffers
+        sizes = buffers.sizes if isinstance(buffers, Members) else (source.size,)
+        return _Opened(pack, payload, source, _starts(sizes))
 
     def open_payload(self, pack: Pack, payload: Payload) -> Source:
         """All bytes that a payload decodes to; errors as in :meth:`open`."""
-        plugins, parts, start = self._plugins, [], payload.start
+        parts = self._open_parts(pack, payload)
+        if isinstance(payload.bases, Column):
+            starts, slots = _starts(payload.parts[0].sizes), range(len(payload.bases))
+            blocks = parts[0].data
+            return Joined(self._open_member(payload, blocks, starts, slot) for slot in slots)
+        bases = [self.open(base) for base in payload.bases]  # by ways that do not loop
+        buffers = payload.buffers
+        total = sum(buffers.sizes) if isinstance(buffers, Members) else buffers[0][1]
+        source = self._decode(payload, parts, bases, total)
+        return Remembered(source) if len(buffers) > 1 else source
+
+    def _open_parts(self, pack: Pack, payload: Payload) -> tuple[Part, ...]:
+        parts, start = [], payload.start
         for part in payload.parts:
             name, distribution = part.serializer
-            serializer = plugins.serializer(name, distribution=distribution)
+            serializer = self._plugins.serializer(name, distribution=distribution)
             blocks = BundleBlocks if part.sizes else Blocks
             parts.append(Part(part.dtype, blocks(pack, start, part, serializer)))
             start += sum(part.lengths)
-        bases = [self.open(base) for base in payload.bases]  # by ways that do not loop
+        if isinstance(payload.bases, Column):
+            return (replace(parts[0], data=Remembered(parts[0].data)),)
+        return tuple(parts)
+
+    def _open_member(
+        self, payload: Payload, blocks: Source, starts: Sequence[int], slot: int
+    ) -> Source:
+        """A buffer of a bundle with bases: its block and its base are all that it needs."""
+        block = blocks.window(starts[slot], starts[slot + 1] - starts[slot])
+        parts = (Part(payload.parts[0].dtype, block),)
+        bases = [self.open(base) for base in payload.bases_of(slot)]
+        return self._decode(payload, parts, bases, payload.buffers[slot][1])
+
+    def _decode(
+        self, payload: Payload, parts: tuple[Part, ...], bases: Sequence[Source], nbytes: int
+    ) -> Source:
         name, distribution = payload.update
-        update_type = plugins.update_type(name, distribution=distribution)
-        buffers = payload.buffers
-        total = sum(buffers.sizes) if isinstance(buffers, Members) else buffers[0][1]
-        dtype = buffers[0][0].dtype
-        source = update_type.decode(Update(tuple(parts), payload.params), bases, dtype, total)
-        if source.size != total:
-            raise PackError(f"Expected {total} bytes of {name}, found {source.size}")
-        return Remembered(source) if len(buffers) > 1 else source
+        update_type = self._plugins.update_type(name, distribution=distribution)
+        dtype = payload.buffers[0][0].dtype
+        source = update_type.decode(Update(parts, payload.params), bases, dtype, nbytes)
+        if source.size != nbytes:
+            raise PackError(f"Expected {nbytes} bytes of {name}, found {source.size}")
+        return source
+
+
+class _Opened(NamedTuple):
+    """A payload that can be read."""
+
+    pack: Pack
+    payload: Payload
+    source: Source
+    """What it decodes to; of a bundle with bases, its blocks."""
+    starts: Sequence[int]
+    """Where each buffer begins in it, or its block, and where the last one ends."""
+
+
+@contextmanager
+def _told_of(pack: Pack, number: int) -> Iterator[None]:
+    """Errors that name the payload which is damaged."""
+    try:
+        yield
+    except (PackError, CheckpointError) as fault:
+        raise pack.error(f"has a damaged payload {number}: {fault}") from fault
+
+
+def _starts(sizes: Sequence[int]) -> Sequence[int]:
+    return list(accumulate(sizes, initial=0))
 
 
 EMPTY: Source = BytesSource(b"")

@@ -20,11 +20,12 @@ from git_theta.plugins import Plugins
 from git_theta.serializers.interface import Serializer
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_BLOCK, MIN_BLOCK
-from git_theta.storage.wanted import Wanted
+from git_theta.storage.wanted import Wanted, part_of
 from git_theta.storage.writing import Encoded, Head, StoredPart
 from git_theta.updates.choose import PREFERRED, Choice, choose
 from git_theta.updates.interface import Part
 from git_theta.updates.lessons import Lesson
+from git_theta.updates.short import find_standing
 
 
 @dataclass(slots=True)
@@ -38,6 +39,8 @@ class Pending:
     lesson: Lesson | None
     """What the choice teaches of other buffers."""
     hasher: Any = field(default_factory=blake3.blake3)
+    following: Pending | None = None
+    """A second payload for the same buffers of a file: those of a bundle without bases."""
 
 
 class _Job(NamedTuple):
@@ -56,13 +59,36 @@ def decide(
 ) -> Pending:
     """Choose the update under which something is stored."""
     if one.blocks:
-        dense = plugins.update_type("dense").encode(one.numbers(), ())
-        assert dense is not None
-        choice, blocks = Choice("dense", dense), [one.data.size]
-    else:
-        buffer = one.buffers[0][0]
-        choice = choose(store, plugins, buffer, one.numbers(), one.bases, one.form, lessons)
-        blocks = [_block_bytes(plugins, part) for part in choice.update.parts]
+        return _decide_bundle(store, plugins, one)
+    buffer = one.buffers[0][0]
+    choice = choose(store, plugins, buffer, one.numbers(), one.bases, one.form, lessons)
+    blocks = [_block_bytes(plugins, part) for part in choice.update.parts]
+    return _pending(one, choice, blocks)
+
+
+def _decide_bundle(store: LocalStore, plugins: Plugins, one: Wanted) -> Pending:
+    """A bundle: dense, or some of its buffers by their bases and the others behind them."""
+    if not one.near:
+        return _dense(plugins, one)
+    data = one.data.read(0, one.data.size)
+    standing = find_standing(store, plugins, one.buffers, data, one.near)
+    if standing is None:
+        return _dense(plugins, one)
+    some = part_of(one, data, standing.slots)._replace(blocks=standing.sizes)
+    pending = _pending(some, standing.choice, [some.data.size])
+    others = sorted(set(range(len(one.buffers))).difference(standing.slots))
+    if others:
+        pending.following = _dense(plugins, part_of(one, data, others))
+    return pending
+
+
+def _dense(plugins: Plugins, bundle: Wanted) -> Pending:
+    dense = plugins.update_type("dense").encode(bundle.numbers(), ())
+    assert dense is not None
+    return _pending(bundle, Choice("dense", dense), [bundle.data.size])
+
+
+def _pending(one: Wanted, choice: Choice, blocks: Sequence[int]) -> Pending:
     if not choice.update.parts:
         raise PluginError(f"The update type {choice.name} gave an update without parts")
     parts = tuple(
@@ -110,6 +136,8 @@ def _jobs(pending: Pending) -> Iterator[_Job]:
             end = min(offset + part.block, part.nbytes)
             last = number == len(parts) - 1 and end == part.nbytes
             yield _Job(pending, number, offset, end - offset, last)
+    if pending.following:
+        yield from _jobs(pending.following)
 
 
 def _encode(

@@ -1,33 +1,42 @@
 """The local store's index: which pack, and which payload in it, holds a buffer.
 
 A cache in SQLite that can be rebuilt from the packs, so it is written without waiting for the
-disk. The rollback journal rather than WAL, so that a store may lie on a network disk. Where a store
-may only be read, what is missing is indexed in memory instead, for as long as a process runs.
+disk. The rollback journal rather than WAL, so that a store may lie on a network disk. A buffer is
+known by 64 bits of its digest: who reads a pack compares all of it with the pack's own directory.
+Where a store may only be read, what is missing is indexed in memory, as long as a process runs.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from git_theta.dtypes import BITS
 from git_theta.errors import StoreError
 from git_theta.storage.payload import BufferId
 
 Item = TypeVar("Item")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS packs (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL);
-CREATE TABLE IF NOT EXISTS buffers (
-    digest BLOB NOT NULL, dtype TEXT NOT NULL, pack INTEGER NOT NULL,
-    payload INTEGER NOT NULL, slot INTEGER NOT NULL, depth INTEGER NOT NULL,
-    PRIMARY KEY (digest, dtype, pack, payload)
-) WITHOUT ROWID;
-PRAGMA user_version = 1;
-"""
+_VERSION = 2
+_SCHEMA = (
+    "DROP TABLE IF EXISTS packs",
+    "DROP TABLE IF EXISTS buffers",
+    "CREATE TABLE packs (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL)",
+    """CREATE TABLE buffers (
+        key INTEGER NOT NULL, pack INTEGER NOT NULL, payload INTEGER NOT NULL,
+        slot INTEGER NOT NULL, depth INTEGER NOT NULL,
+        PRIMARY KEY (key, pack, payload, slot)
+    ) WITHOUT ROWID""",
+    f"PRAGMA user_version = {_VERSION}",
+)
+_PAGE = 1024  # bytes: an add of a few buffers grows the file by a few pages
+_DTYPES = {dtype: number << 56 for number, dtype in enumerate(BITS)}
+_read_key = struct.Struct("<q").unpack_from
 _WAIT = 60.0  # seconds that a writer waits for another one
 
 
@@ -94,14 +103,37 @@ class Index:
         self._db = sqlite3.connect(
             name, timeout=_WAIT, isolation_level=None, check_same_thread=False
         )
+        self._db.execute(f"PRAGMA page_size = {_PAGE}")
         self._db.execute("PRAGMA synchronous = OFF")
-        if self._db.execute("PRAGMA user_version").fetchone() != (1,):
-            self._db.executescript(_SCHEMA)
+        if self._version() != _VERSION:
+            self._begin_anew()
 
     def move_to_memory(self) -> None:
         """Begin anew with an empty index that is gone with this process."""
         self._open(":memory:")
         self.in_memory = True
+
+    def _version(self) -> int:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def _begin_anew(self) -> None:
+        """Make the tables, unless another process did meanwhile."""
+        with self._transaction():
+            for statement in _SCHEMA if self._version() != _VERSION else ():
+                self._db.execute(statement)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write all or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # where the disk is full SQLite has ended it already
+                self._db.execute("ROLLBACK")
+            raise
 
     def after_fork(self) -> None:
         """Connect anew: connections to a file do not survive a fork, not even to be closed."""
@@ -135,15 +167,16 @@ class Index:
             (number,) = self._db.execute(
                 "SELECT number FROM packs WHERE id = ?", (pack,)
             ).fetchone()
-            for batch in _batches(buffers, 50):  # a row each would take longer than SQLite does
-                rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(batch))
+            rows = [
+                (_key(identity), number, payload, slot, depth)
+                for payload, slot, depth, identity in buffers
+            ]
+            rows.sort()  # pages are filled one after another
+            for batch in _batches(rows, 200):  # a row each would take longer than SQLite does
+                marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(batch))
                 self._db.execute(
-                    f"INSERT OR IGNORE INTO buffers VALUES {rows}",
-                    [
-                        value
-                        for payload, slot, depth, (dtype, digest) in batch
-                        for value in (digest, dtype, number, payload, slot, depth)
-                    ],
+                    f"INSERT OR IGNORE INTO buffers VALUES {marks}",
+                    tuple(chain.from_iterable(batch)),
                 )
 
     def remove(self, pack: str) -> None:
@@ -153,36 +186,29 @@ class Index:
             self._db.execute(f"DELETE FROM buffers WHERE pack = ({where})", (pack,))
             self._db.execute("DELETE FROM packs WHERE id = ?", (pack,))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Have all of it written, or nothing."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # where the disk is full SQLite has ended it already
-                self._db.execute("ROLLBACK")
-            raise
-
     def find(self, buffers: Iterable[BufferId]) -> dict[BufferId, list[Location]]:
-        """Where buffers lie, those that are read with the fewest payloads first."""
-        found: dict[BufferId, list[Location]] = {}
+        """Where buffers should lie, those that are read with the fewest payloads first."""
+        places: dict[int, list[Location]] = {}
         packs = dict(self._db.execute("SELECT number, id FROM packs"))
-        for batch in _batches(buffers, 500):
+        wanted = {identity: _key(identity) for identity in buffers}
+        for batch in _batches(wanted.values(), 500):
             marks = ", ".join("?" * len(batch))
             rows = self._db.execute(
-                "SELECT dtype, digest, pack, payload, slot, depth FROM buffers "
-                f"WHERE digest IN ({marks})",
-                [identity.digest for identity in batch],
+                f"SELECT key, pack, payload, slot, depth FROM buffers WHERE key IN ({marks})", batch
             )
-            for dtype, digest, pack, payload, slot, depth in rows:
-                location = Location(packs[pack], payload, slot, depth)
-                found.setdefault(BufferId(dtype, digest), []).append(location)
-        for locations in found.values():
+            for key, pack, payload, slot, depth in rows:
+                places.setdefault(key, []).append(Location(packs[pack], payload, slot, depth))
+        for locations in places.values():
             if len(locations) > 1:
                 locations.sort(key=lambda at: (at.depth, at.pack, at.payload))
-        return found
+        return {identity: places[key] for identity, key in wanted.items() if key in places}
+
+
+def _key(identity: BufferId) -> int:
+    """64 bits of a buffer's identity, as SQLite's signed integer."""
+    dtype, digest = identity
+    (key,) = _read_key(digest)
+    return int(key) ^ _DTYPES[dtype]
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:

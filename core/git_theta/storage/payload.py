@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
+from numpy.typing import NDArray
 
 from git_theta.dtypes import BITS
 
@@ -41,26 +41,49 @@ class BufferId(NamedTuple):
         return f"{self.dtype} {self.digest.hex()}"
 
 
+class Column:
+    """Buffers of one dtype, by their digests: an object each would take longer to read."""
+
+    def __init__(self, dtype: str, digests: bytes, count: int) -> None:
+        if type(digests) is not bytes or len(digests) != 32 * count:
+            raise ValueError(f"digests that are not {count} times 32 bytes")
+        self.dtype = dtype
+        self._digests = digests
+
+    def __len__(self) -> int:
+        return len(self._digests) // 32
+
+    def __getitem__(self, slot: int) -> BufferId:
+        return BufferId(self.dtype, self._digests[32 * slot : 32 * slot + 32])
+
+    def __iter__(self) -> Iterator[BufferId]:
+        return map(self.__getitem__, range(len(self)))
+
+
 class Members:
-    """The buffers of a bundle, by columns: a row each would take longer to read than they do."""
+    """The buffers of a bundle, each with its length in bytes."""
 
     def __init__(self, dtype: str, digests: bytes, sizes: Sequence[int]) -> None:
-        if type(digests) is not bytes or len(digests) != 32 * len(sizes):
-            raise ValueError(f"digests that are not {len(sizes)} times 32 bytes")
+        self._buffers = Column(dtype, digests, len(sizes))
         self.dtype = dtype
         self.sizes = sizes
         """Length of each in bytes."""
-        self._digests = digests
+        self._blocks: list[int] = []
 
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def block_of(self, slot: int, sizes: Sequence[int]) -> int:
+        """In which of the blocks of these lengths the buffer of a slot lies."""
+        if not self._blocks:
+            self._blocks = np.searchsorted(np.cumsum(sizes), np.cumsum(self.sizes)).tolist()
+        return self._blocks[slot]
+
     def __getitem__(self, slot: int) -> tuple[BufferId, int]:
-        size = self.sizes[slot]
-        return BufferId(self.dtype, self._digests[32 * slot : 32 * slot + 32]), size
+        return self._buffers[slot], self.sizes[slot]
 
     def __iter__(self) -> Iterator[tuple[BufferId, int]]:
-        return map(self.__getitem__, range(len(self)))
+        return zip(self._buffers, self.sizes, strict=True)
 
 
 class StoredPart(NamedTuple):
@@ -90,10 +113,22 @@ class Payload(NamedTuple):
     params: bytes
     depth: int
     cost: int
-    bases: tuple[BufferId, ...]
+    bases: tuple[BufferId, ...] | Column
+    """What it stands on; in a bundle, what each of the buffers does, or none."""
     parts: tuple[StoredPart, ...]
     buffers: tuple[tuple[BufferId, int], ...] | Members
     """The buffers it decodes to, each with its length in bytes; one if it is no bundle."""
+
+    def bases_of(self, slot: int) -> tuple[BufferId, ...]:
+        """What the buffer of a slot stands on."""
+        return (self.bases[slot],) if isinstance(self.bases, Column) else self.bases
+
+    def stored(self, slot: int) -> int:
+        """Stored bytes that are read for the buffer of a slot, those of its bases left aside."""
+        if not isinstance(self.buffers, Members):
+            return self.nbytes
+        part = self.parts[0]
+        return part.lengths[self.buffers.block_of(slot, part.sizes)]
 
 
 def unpack(data: bytes) -> Any:
@@ -138,10 +173,18 @@ def _parse(record: Any, names: Sequence[tuple[str, str]], start: int) -> Payload
         params,
         depth,
         cost,
-        tuple(BufferId(*base) for base in bases),
+        _parse_bases(bases, buffers),
         tuple(_parse_part(_name(names, name), *rest) for name, *rest in parts),
         _parse_buffers(*buffers),
     )
+
+
+def _parse_bases(rows: Any, buffers: Any) -> tuple[BufferId, ...] | Column:
+    _, _, nbytes = buffers[0]
+    if rows and type(nbytes) is bytes:
+        ((dtype, digests),) = rows
+        return Column(dtype, digests, len(nbytes) // 4)
+    return tuple(BufferId(*base) for base in rows)
 
 
 def _parse_part(
@@ -171,13 +214,14 @@ def _check(payload: Payload) -> None:
     _, nbytes, _, params, depth, cost, bases, parts, buffers = payload
     if type(depth) is not int or type(cost) is not int:
         raise ValueError("a number that is none")
-    if not 1 <= depth <= MAX_DEPTH or not (depth > 1) <= len(bases) < depth:
-        raise ValueError(f"depth {depth} with {len(bases)} bases")
+    count = min(len(bases), 1) if isinstance(bases, Column) else len(bases)
+    if not 1 <= depth <= MAX_DEPTH or not (depth > 1) <= count < depth:
+        raise ValueError(f"depth {depth} with {count} bases")
     if cost < nbytes or (depth == 1 and cost != nbytes):
         raise ValueError(f"a cost of {cost} bytes, its own are {nbytes}")
     if type(params) is not bytes or len(params) > MAX_PARAMS:
         raise ValueError("params")
-    for base in bases:
+    for base in bases if isinstance(bases, tuple) else (bases[0],):
         _check_identity(base)
     if isinstance(buffers, Members):
         _check_bundle(buffers, payload)
@@ -199,27 +243,41 @@ def _check_identity(buffer: BufferId) -> None:
 
 
 def _check_bundle(buffers: Members, payload: Payload) -> None:
-    """Check buffers that share a payload: each must lie in a block hardly longer than itself."""
-    if payload.depth > 1 or len(payload.parts) != 1:
-        raise ValueError("buffers together that cannot be read one by one")
-    part = payload.parts[0]
-    if buffers.dtype not in BITS or part.dtype != buffers.dtype or type(part.nbytes) is not int:
+    """Check buffers that share a payload: to read one must hardly take more than itself."""
+    (part,) = payload.parts
+    if buffers.dtype not in BITS or part.dtype not in BITS or type(part.nbytes) is not int:
         raise ValueError(f"a part of {part.dtype} for buffers of {buffers.dtype}")
-    sizes, blocks, total = np.array(buffers.sizes), np.array(part.sizes), part.nbytes
-    if not 0 < len(sizes) <= BUNDLE_BUFFERS or not sizes.sum() == blocks.sum() == total <= BUNDLE:
-        raise ValueError(f"{len(sizes)} buffers together in {total} bytes")
-    if not 0 < sizes.min() <= sizes.max() < SHORT or blocks.min() <= 0:
+    sizes, blocks = np.array(buffers.sizes), np.array(part.sizes)
+    if not 0 < len(sizes) <= BUNDLE_BUFFERS or sizes.sum() > BUNDLE:
+        raise ValueError(f"{len(sizes)} buffers together in {sizes.sum()} bytes")
+    if not 0 < sizes.min() <= sizes.max() < SHORT or blocks.sum() != part.nbytes:
         raise ValueError("lengths of buffers")
     if len(blocks) != len(part.lengths) or (np.array(part.lengths) > blocks).any():
         raise ValueError("a block that is longer than what it decodes to")
-    ends = np.cumsum(sizes)
-    last = np.searchsorted(ends, np.cumsum(blocks))  # the last buffer of each block
-    first = np.concatenate(([0], last[:-1] + 1))
-    if (ends[last] != np.cumsum(blocks)).any():
-        raise ValueError("a block that ends inside a buffer")
-    shortest = np.minimum.reduceat(sizes, first).tolist()
-    if any(map(operator.gt, part.sizes, map(longest_block, shortest))):
+    if isinstance(payload.bases, Column):
+        if len(blocks) != len(sizes) or blocks.sum() > 2 * BUNDLE:
+            raise ValueError(f"{len(blocks)} blocks of {len(sizes)} buffers with bases")
+        if payload.bases.dtype != buffers.dtype:
+            raise ValueError(f"bases of {payload.bases.dtype} for buffers of {buffers.dtype}")
+        shortest = sizes
+    else:
+        shortest = _shortest(sizes, blocks)
+        if part.dtype != buffers.dtype:
+            raise ValueError(f"a part of {part.dtype} for buffers of {buffers.dtype}")
+    if blocks.min() <= 0 or (blocks > 2 * shortest + longest_block(0)).any():
         raise ValueError("a block that is too long for a buffer in it")
+
+
+def _shortest(sizes: NDArray[np.int64], blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The shortest buffer in each block; checks that every buffer lies in one."""
+    ends, block_ends = np.cumsum(sizes), np.cumsum(blocks)
+    if ends[-1] != block_ends[-1] or blocks.min() <= 0:
+        raise ValueError("blocks that are not the buffers")
+    last = np.searchsorted(ends, block_ends)  # the last buffer of each block
+    if (ends[last] != block_ends).any():
+        raise ValueError("a block that ends inside a buffer")
+    found: NDArray[np.int64] = np.minimum.reduceat(sizes, np.concatenate(([0], last[:-1] + 1)))
+    return found
 
 
 def _check_part(part: StoredPart) -> int:

@@ -6,13 +6,13 @@ read well without it, and nobody else has the store open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection, Mapping, Set
 
-from git_theta.storage.chain import Key, Ways
+from git_theta.storage.chain import Spot, Step, Ways
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import MAX_DEPTH, BufferId, Payload
+from git_theta.storage.payload import MAX_DEPTH, BufferId
 
 PATIENCE = 60.0
 """Seconds that old packs are kept for others that have the store open."""
@@ -94,7 +94,7 @@ def needed_of(store: LocalStore, leaving: Set[str], buffers: Collection[BufferId
         missed: set[str] = set()
         for buffer, location in now.items():
             if not _serves(after, later.get(buffer), before, location):
-                missed |= {pack for pack, _ in before.chain(location)} & leaving
+                missed |= {pack for pack, *_ in before.chain(location)} & leaving
         if missed <= staying:
             return staying
         staying |= missed
@@ -106,12 +106,13 @@ def _serves(after: Ways, later: Location | None, before: Ways, now: Location) ->
         return False
     if later == now and now.depth == 1:
         return True
-    return _is_short(after.chain(later), later) or not _is_short(before.chain(now), now)
+    return _is_short(after.chain(later)) or not _is_short(before.chain(now))
 
 
-def _is_short(chain: dict[Key, Payload], location: Location) -> bool:
+def _is_short(chain: Mapping[Spot, Step]) -> bool:
     if len(chain) == 1:
         return True
-    nbytes = chain[location.pack, location.payload].buffers[location.slot][1]
-    read = sum(payload.nbytes for payload in chain.values())
+    payload, slot = next(iter(chain.values()))
+    nbytes = payload.buffers[slot][1]
+    read = sum(step.nbytes for step in chain.values())
     return len(chain) <= MAX_DEPTH and read <= 2 * nbytes + 4096

@@ -7,14 +7,14 @@ and whoever works how fast, the same buffers are told in the same way.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 from git_theta.dtypes import BITS
-from git_theta.source import Source
-from git_theta.storage.payload import BufferId
+from git_theta.source import BytesSource, Source
+from git_theta.storage.payload import SHORT, BufferId, longest_block
 from git_theta.updates.choose import CHOSEN, Form
-from git_theta.updates.grounds import Bases
+from git_theta.updates.grounds import Bases, Candidate
 from git_theta.updates.interface import Numbers
 
 BATCH = 8
@@ -36,6 +36,8 @@ class Wanted(NamedTuple):
     """Elements by dimension of the group that it is; None: it is not all of one."""
     blocks: tuple[int, ...] = ()
     """Bytes of each block of a bundle; every buffer lies in one of them."""
+    near: tuple[Sequence[Candidate], ...] = ()
+    """What each buffer of a bundle may resemble; (): nothing."""
     checked: bool = False
     """Whether ``data`` itself compares what it gives with what was digested."""
     form: Form = CHOSEN
@@ -50,6 +52,31 @@ class Wanted(NamedTuple):
         """The numbers to tell."""
         dtype = self.buffers[0][0].dtype
         return Numbers(self.data, dtype, self.shape or (self.data.size * 8 // BITS[dtype],))
+
+
+def cut_blocks(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Lengths of a bundle's blocks: each as many buffers as reading the shortest of them allows."""
+    blocks, block, shortest = [], 0, SHORT
+    for nbytes in sizes:
+        shortest = min(shortest, nbytes)
+        if block and block + nbytes > longest_block(shortest):
+            blocks.append(block)
+            block, shortest = 0, nbytes
+        block += nbytes
+    return (*blocks, block)
+
+
+def part_of(bundle: Wanted, data: bytes | memoryview, slots: Sequence[int]) -> Wanted:
+    """Some of a bundle's buffers, of which ``data`` are the bytes of all."""
+    sizes = [nbytes for _, nbytes in bundle.buffers]
+    starts, view = list(accumulate(sizes, initial=0)), memoryview(data)
+    some = b"".join([view[starts[slot] : starts[slot + 1]] for slot in slots])
+    return Wanted(
+        tuple([bundle.buffers[slot] for slot in slots]),
+        BytesSource(some),
+        blocks=cut_blocks([sizes[slot] for slot in slots]),
+        checked=bundle.checked,
+    )
 
 
 class Batches:

@@ -9,10 +9,7 @@ from git_theta.plugins import Plugins
 from git_theta.storage.index import Entry, Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import DIRECTORY_BYTES, PACK_BYTES, PackWriter
-from git_theta.storage.payload import (
-    BufferId,
-    print_column,
-)
+from git_theta.storage.payload import BufferId, print_column
 
 
 class StoredPart(NamedTuple):
@@ -36,6 +33,7 @@ class Head(NamedTuple):
     """Name of the update type."""
     params: bytes
     bases: tuple[BufferId, ...]
+    """What it stands on; in a bundle, what each of the buffers does, or none."""
     depth: int
     """Payloads to read, this one included."""
     base_cost: int
@@ -104,7 +102,7 @@ class Packs:
             head.params,
             head.depth,
             nbytes + head.base_cost,
-            [list(base) for base in head.bases],
+            _bases(head),
             parts,
             [_row(head)],
         ]
@@ -137,6 +135,13 @@ class Packs:
         if self._path is not None:
             self._file.close()
             self._path.unlink(missing_ok=True)
+
+
+def _bases(head: Head) -> list[Any]:
+    """What a payload stands on as its directory has it."""
+    if not head.bundle or not head.bases:
+        return [list(base) for base in head.bases]
+    return [[head.bases[0].dtype, b"".join([digest for _, digest in head.bases])]]
 
 
 def _row(head: Head) -> list[Any]:

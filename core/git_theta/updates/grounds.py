@@ -12,6 +12,7 @@ from git_theta.dtypes import BITS, count_bytes
 from git_theta.errors import MissingPackError, MissingPluginError, PackError
 from git_theta.plugins import Plugins
 from git_theta.source import Source
+from git_theta.storage.chain import Spot
 from git_theta.storage.decode import Reader
 from git_theta.storage.folder import PackFolder
 from git_theta.storage.local import LocalStore
@@ -94,8 +95,8 @@ class Ground:
     base: Base
     numbers: Numbers
     """Those of the base."""
-    payloads: dict[tuple[str, int], int]
-    """Stored bytes of every payload that is read to decode it."""
+    payloads: dict[Spot, int]
+    """Stored bytes that are read of every payload to decode it."""
     origin: int | None
     """That of the candidate."""
 
@@ -149,15 +150,15 @@ class Grounds:
         """A candidate as it can be decoded, and what it stands on itself; None: it cannot be."""
         buffer, reader = candidate.buffer, self._reader
         try:
-            payloads = reader.ways.chain(reader.ways.find([buffer])[buffer])
+            steps = reader.ways.chain(reader.ways.find([buffer])[buffer])
             data = reader.open(buffer)
         except (KeyError, *_UNREADABLE):
             return None
         base = Base(buffer, data, self._folder)
         shape = _shape(candidate.shape, data, buffer.dtype)
-        costs = {key: payload.nbytes for key, payload in payloads.items()}
+        costs = {spot: step.nbytes for spot, step in steps.items()}
         numbers = Numbers(base, buffer.dtype, shape)
-        top = next(iter(payloads.values()))
+        top = next(iter(steps.values()))
         return Ground(buffer, base, numbers, costs, candidate.origin), top.bases
 
 
