@@ -207,6 +207,6 @@ def test_git_finds_the_manual_page_of_an_installation(
 
 
 def test_frameworks_without_a_format_yet_are_plugins_that_load() -> None:
-    for name in ("theta-flax", "theta-tensorflow"):
+    for name in ("theta-flax",):
         (entry,) = distribution(name).entry_points.select(group="git_theta")
         assert entry.load().__version__ == distribution(name).version
