@@ -17,7 +17,7 @@ from git_theta.describe import Description, describe, skeleton_source
 from git_theta.digested import Digested
 from git_theta.digests import digest_runs, digest_tensors, whole_runs
 from git_theta.errors import LimitExceeded, StoreError, ThetaError
-from git_theta.formats.detect import UNKNOWN, Detected, detect
+from git_theta.formats.detect import UNKNOWN, Detected, Siblings, detect, no_siblings
 from git_theta.lineage import Lineage, Role, parts
 from git_theta.metadata import (
     MAX_BYTES,
@@ -60,6 +60,7 @@ def clean(
     plugins: Plugins,
     versions: Sequence[bytes] = (),
     older: Callable[[], Iterable[bytes]] = tuple,
+    siblings: Siblings = no_siblings,
     write: bool = True,
     form: Form = CHOSEN,
     advance: Callable[[int], None] = lambda _: None,
@@ -76,6 +77,8 @@ def clean(
         Metadata that git has at this path, that of the last version first.
     older
         Finds more metadata that the file may resemble, where those do not help.
+    siblings
+        Finds the other files of the checkpoint.
     write
         False: nothing is stored, as for a caller that only compares.
     form
@@ -87,12 +90,14 @@ def clean(
     ------
     MissingPluginError
         When a format that the last version names is not installed.
+    MissingPackError
+        When a sibling is needed that no store has.
     FileChangedError
         When the file is written to meanwhile.
     """
     previous = parse_head(versions[0]) if versions else None
     _check_formats(previous, plugins)
-    detected = detect(file, path, plugins)
+    detected = detect(file, path, plugins, siblings)
 
     def clean_as(detected: Detected) -> Cleaned:
         runs, first = cut_runs(detected.layout)

@@ -228,8 +228,8 @@ class WritingNothing(Flat):
 def test_written_files_are_read_back(tmp_path: Path) -> None:
     kit = FlatKit(Writing())
     kit.writes = True
-    kit.test_written_files_read_back()
+    kit.test_written_files_read_back(tmp_path)
     kit = FlatKit(WritingNothing())
     kit.writes = True
     with pytest.raises(AssertionError):
-        kit.test_written_files_read_back()
+        kit.test_written_files_read_back(tmp_path)

@@ -1,15 +1,17 @@
-"""``git theta show``: the parameter groups of one version of a file."""
+"""``git theta show``: the parameter groups of one version of a file, or of a folder's files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 
 import click
 
 from git_theta.cli.progress import human_size
 from git_theta.errors import GitError
 from git_theta.git.repository import Repository
-from git_theta.metadata import Metadata, parse
+from git_theta.git.tracked import entries, quoted
+from git_theta.metadata import Group, Metadata, parse
 
 EXAMPLES = """Examples:
 
@@ -17,6 +19,7 @@ EXAMPLES = """Examples:
   git theta show HEAD:model.pt             a commit's version
   git theta show model.pt                  the version in the index
   git theta show v1:model.pt --json        for scripts
+  git theta show v1:saved_model            all files of a checkpoint that is a folder
 """
 
 
@@ -26,18 +29,62 @@ EXAMPLES = """Examples:
 def show(version: str, as_json: bool) -> None:
     """Show the parameter groups of a file: dtype, shape, size, digest.
 
-    A PATH after REV: counts from the top of the repository, one without from the current folder.
+    A PATH after REV: counts from the top of the repository, one without from the current folder. A
+    folder is shown as one checkpoint: the groups of all its files.
     """
     name = version if ":" in version else f":./{version}"
     with Repository() as repository:
         found = repository.objects([name])[0]
-        if not found or found[1] != "blob":
-            raise GitError(
-                f"Expected a file in git, found nothing at {version}",
-                remedy="git theta ls-files [REV] lists what there is",
-            )
-        metadata = parse(repository.blob(found[0]), version)
-    click.echo(json.dumps(_as_json(metadata), indent=2) if as_json else _as_text(metadata))
+        if found and found[1] == "blob":
+            metadata = parse(repository.blob(found[0]), version)
+            click.echo(json.dumps(_as_json(metadata), indent=2) if as_json else _as_text(metadata))
+            return
+        files = _read_folder(repository, version)
+    if not files:
+        raise GitError(
+            f"Expected a file in git, found nothing at {version}",
+            remedy="git theta ls-files [REV] lists what there is",
+        )
+    click.echo(json.dumps(_folder_as_json(files), indent=2) if as_json else _folder_as_text(files))
+
+
+def _read_folder(repository: Repository, version: str) -> dict[str, Metadata]:
+    """What git-theta stores below a folder, by path from the top."""
+    if ":" not in version:
+        listed = entries(repository, None, [f":(literal){version}"])
+    else:
+        revision, path = _split(repository, version)
+        listed = entries(
+            repository,
+            revision or None,
+            [f":(literal){path}"] if path else [],
+            everywhere=True,
+        )
+    return {entry.path: parse(repository.blob(entry.oid), entry.path) for entry in listed}
+
+
+def _split(repository: Repository, version: str) -> tuple[str, str]:
+    """REV and PATH of REV:PATH; a REV may hold colons itself."""
+    at = version.index(":")
+    while at > 0 and not repository.objects([version[:at] + "^{tree}"])[0]:
+        at = version.find(":", at + 1)
+    if at < 0:
+        revision = version.partition(":")[0]
+        raise GitError(
+            f"Expected a commit or a tree, found {revision!r}",
+            remedy="git log --oneline --all lists commits",
+        )
+    return version[:at], version[at + 1 :]
+
+
+def _group_as_json(group: Group) -> dict[str, object]:
+    return {
+        "name": group.name,
+        "dtype": group.dtype,
+        "shape": list(group.shape),
+        "bytes": group.nbytes,
+        "blake3": group.digest.hex(),
+    }
 
 
 def _as_json(metadata: Metadata) -> dict[str, object]:
@@ -46,43 +93,81 @@ def _as_json(metadata: Metadata) -> dict[str, object]:
         "bytes": metadata.nbytes,
         "blake3": metadata.digest.hex(),
         "skeleton": {"bytes": metadata.skeleton.nbytes, "blake3": metadata.skeleton.digest.hex()},
-        "groups": [
-            {
-                "name": group.name,
-                "dtype": group.dtype,
-                "shape": list(group.shape),
-                "bytes": group.nbytes,
-                "blake3": group.digest.hex(),
-            }
-            for group in metadata.groups
-        ],
+        "groups": [_group_as_json(group) for group in metadata.groups],
         "packs": [{"pack": hint.pack, "bytes": hint.nbytes} for hint in metadata.packs],
     }
 
 
+def _folder_as_json(files: dict[str, Metadata]) -> dict[str, object]:
+    packs = {hint.pack: hint.nbytes for one in files.values() for hint in one.packs}
+    return {
+        "formats": _formats(files.values()),
+        "bytes": sum(metadata.nbytes for metadata in files.values()),
+        "files": [
+            {
+                "path": path,
+                "formats": [name for name, _ in metadata.formats],
+                "bytes": metadata.nbytes,
+                "blake3": metadata.digest.hex(),
+            }
+            for path, metadata in files.items()
+        ],
+        "groups": [
+            {**_group_as_json(group), "file": path}
+            for path, metadata in files.items()
+            for group in metadata.groups
+        ],
+        "packs": [{"pack": pack, "bytes": nbytes} for pack, nbytes in sorted(packs.items())],
+    }
+
+
 def _as_text(metadata: Metadata) -> str:
-    groups = metadata.groups
-    noun = "parameter group" if len(groups) == 1 else "parameter groups"
     head = [
         f"format    {', '.join(name for name, _ in metadata.formats)}",
-        f"size      {human_size(metadata.nbytes)} in {len(groups)} {noun}",
+        f"size      {human_size(metadata.nbytes)} in {_count(len(metadata.groups))}",
         f"blake3    {metadata.digest.hex()}",
     ]
-    rows = [
-        (
-            group.name if group.name.isprintable() else json.dumps(group.name),
-            group.dtype,
-            "x".join(map(str, group.shape)) or "scalar",
-            human_size(group.nbytes),
-            group.digest.hex()[:16],
-        )
-        for group in groups
+    rows = _aligned([_row(group) for group in metadata.groups])
+    return "\n".join([*head, "", *rows] if rows else head)
+
+
+def _folder_as_text(files: dict[str, Metadata]) -> str:
+    groups = [group for metadata in files.values() for group in metadata.groups]
+    nbytes = sum(metadata.nbytes for metadata in files.values())
+    noun = "file" if len(files) == 1 else "files"
+    lines = [
+        f"format    {', '.join(_formats(files.values()))}",
+        f"size      {human_size(nbytes)} in {_count(len(groups))} of {len(files)} {noun}",
     ]
-    if not rows:
-        return "\n".join(head)
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    rows = iter(_aligned([_row(group) for group in groups]))
+    for path, metadata in files.items():
+        lines += ["", f"{quoted(path)}  {human_size(metadata.nbytes)}"]
+        lines += [f"  {next(rows)}" for _ in metadata.groups]
+    return "\n".join(lines)
+
+
+def _formats(files: Iterable[Metadata]) -> list[str]:
+    return list(dict.fromkeys(name for one in files for name, _ in one.formats))
+
+
+def _count(groups: int) -> str:
+    return "1 parameter group" if groups == 1 else f"{groups} parameter groups"
+
+
+def _row(group: Group) -> tuple[str, ...]:
+    return (
+        group.name if group.name.isprintable() else json.dumps(group.name),
+        group.dtype,
+        "x".join(map(str, group.shape)) or "scalar",
+        human_size(group.nbytes),
+        group.digest.hex()[:16],
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
     lines = []
     for name, dtype, shape, size, digest in rows:
         left = f"{name:{widths[0]}}  {dtype:{widths[1]}}  {shape:{widths[2]}}"
         lines.append(f"{left}  {size:>{widths[3]}}  {digest}")
-    return "\n".join([*head, "", *lines])
+    return lines

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from git_theta.cli.folders import Chosen, expand
 from git_theta.cli.install import ensure_installed, set_up_hook
 from git_theta.git import attributes, matching, patterns, tracking
 from git_theta.git.tracking import Done, Outcome
@@ -20,6 +21,7 @@ EXAMPLES = """Examples:
   git theta track model.pt                every file of this name
   git theta track '*.safetensors'         quoted, so that the shell leaves it to git
   git theta track checkpoints/            all files in a folder
+  git theta track saved_model/            of a checkpoint that is a folder, its weights
   git theta track --filename 'a[1].pt'    a name with characters special in patterns
   git theta track                         list what is tracked, and by which line
 
@@ -45,26 +47,27 @@ def track(wanted: tuple[str, ...], filename: bool, as_json: bool) -> None:
         return
     if as_json:
         raise click.UsageError("--json lists what is tracked and takes no PATTERN")
-    chosen = {argument: to_pattern(tree, argument, filename=filename) for argument in wanted}
-    tracking.check(tree, chosen.values())
+    chosen = {argument: to_patterns(tree, argument, filename=filename) for argument in wanted}
+    asked = [pattern for one in chosen.values() for pattern in one.patterns]
+    tracking.check(tree, asked)
     ensure_installed()
     set_up_hook()
-    outcomes = tracking.track(tree, chosen.values())
-    for argument, pattern in chosen.items():
-        if pattern.endswith("/**") and not argument.endswith("**"):
-            click.echo(f"{argument} is a folder; git's attributes match files, so it is {pattern}")
+    outcomes = tracking.track(tree, asked)
+    for argument, one in chosen.items():
+        _tell_of_folder(argument, one)
     for outcome in outcomes:
         _tell(outcome)
-    for argument, pattern in chosen.items():
-        _warn_of_wildcards(tree, argument, pattern)
+    for argument, one in chosen.items():
+        _warn_of_wildcards(tree, argument, one.patterns[0])
     tell_renormalize(tree, outcomes, "are in git as they were before; hand them to git-theta with:")
     if any(outcome.done is not Done.UNCHANGED for outcome in outcomes):
         click.echo("Commit it as well: git add .gitattributes", err=True)
 
 
-def to_pattern(tree: WorkTree, argument: str, *, filename: bool) -> str:
-    """The pattern that an argument of ``track`` or ``untrack`` stands for."""
-    return patterns.from_argument(argument, folder=tree.folder, top=tree.top, literal=filename)
+def to_patterns(tree: WorkTree, argument: str, *, filename: bool) -> Chosen:
+    """The patterns that an argument of ``track`` or ``untrack`` stands for."""
+    pattern = patterns.from_argument(argument, folder=tree.folder, top=tree.top, literal=filename)
+    return expand(tree, argument, pattern)
 
 
 def tell_renormalize(tree: WorkTree, outcomes: Sequence[Outcome], said: str) -> None:
@@ -77,6 +80,19 @@ def tell_renormalize(tree: WorkTree, outcomes: Sequence[Outcome], said: str) -> 
         names = [outcome.pattern for outcome in outcomes if outcome.stale]
     count = "1 file" if len(stale) == 1 else f"{len(stale)} files"
     click.echo(f"{count} {said}\n  git add --renormalize -- {shlex.join(names)}", err=True)
+
+
+def _tell_of_folder(argument: str, chosen: Chosen) -> None:
+    if chosen.folder:
+        click.echo(
+            f"{argument} is a checkpoint ({chosen.folder.format}); its weights are tracked, other "
+            f"files in it stay with git. To track them all: git theta track "
+            f"{shlex.quote(argument.rstrip('/') + '/**')}"
+        )
+        return
+    pattern = chosen.patterns[0]
+    if pattern.endswith("/**") and not argument.endswith("**"):
+        click.echo(f"{argument} is a folder; git's attributes match files, so it is {pattern}")
 
 
 def _tell(outcome: Outcome) -> None:

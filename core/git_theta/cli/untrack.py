@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from git_theta.cli.track import tell_renormalize, to_pattern
+from git_theta.cli.track import tell_renormalize, to_patterns
 from git_theta.git import attributes, tracking
 from git_theta.git.tracking import Done
 from git_theta.git.worktree import work_tree
@@ -27,7 +27,14 @@ def untrack(wanted: tuple[str, ...], filename: bool) -> None:
     folder; other attributes in that line stay. What is committed stays as it is.
     """
     tree = work_tree()
-    chosen = [to_pattern(tree, argument, filename=filename) for argument in wanted]
+    known = {line.rule.pattern for line in tracking.tracked(tree)}
+    chosen = []
+    for argument in wanted:
+        stands_for = to_patterns(tree, argument, filename=filename)
+        named = [*stands_for.patterns, stands_for.whole]
+        chosen += [one for one in named if one in known] if stands_for.folder else named[:1]
+        if stands_for.folder and known.isdisjoint(named):
+            chosen.append(stands_for.whole)
     outcomes = tracking.untrack(tree, chosen)
     for outcome in outcomes:
         shown = attributes.quote(outcome.pattern)

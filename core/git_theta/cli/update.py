@@ -13,20 +13,22 @@ import shlex
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from git_theta.checkpoint import Layout
 from git_theta.cli.progress import progress
 from git_theta.errors import GitError, LocalChangesError, StoreError, UpdateFileError
+from git_theta.git import run
 from git_theta.git.answers import clean_received
 from git_theta.git.index_file import stamp
 from git_theta.git.known import find_known
 from git_theta.git.received import Received, open_file
 from git_theta.git.repository import Repository
 from git_theta.git.scratch import scratch_folder
+from git_theta.git.siblings import Siblings
 from git_theta.metadata import HEAD_BYTES, looks_like_metadata
 from git_theta.plugins import Plugins, installed
 from git_theta.source import Source
@@ -83,23 +85,28 @@ def apply_update(
     """
     file, plugins = top / path, installed()
     seen = file.lstat()
-    with _opened(file) as old:
+    with _opened(file) as old, Siblings(repository) as siblings:
         _check_in_git(repository, path, old)
-        detected = scan(old.source, path, plugins)
+        detected = scan(old.source, path, plugins, siblings)
         with _reading(update_path, update_type, detected.layout, plugins) as told:
             targets, same = find_targets(old.source, path, detected.layout, told, plugins)
             before = clean_received(repository, path, old)
             if not targets:
                 put_into_index(before, seen)
                 return Applied(before, seen, targets, same)
-            new = rewritten(old.source, path, detected.layout, targets, plugins)
-            with _written(repository, file, path, new, seen) as temporary:
+            new = rewritten(old.source, path, detected.layout, targets, plugins, siblings)
+            with (
+                _written(repository, file, path, new.file, seen) as temporary,
+                _written_beside(repository, top, new.beside) as others,
+            ):
                 with _opened(temporary) as made:
-                    store_told(repository.store, plugins, made.source, path, targets, before)
+                    store = repository.store
+                    store_told(store, plugins, made.source, path, targets, before, siblings)
                     text = clean_received(repository, path, made)
                 if stamp(file.lstat()) != stamp(seen):
                     raise _changed(path)
                 put_into_index(text, temporary.stat())
+                _put_beside(repository, top, others)
                 _replace(temporary, file)
     return Applied(text, file.lstat(), targets, same)
 
@@ -152,6 +159,39 @@ def _check_in_git(repository: Repository, path: str, found: Received) -> None:
             f"{path} has changes that are not in git, and an update is told relative to what is",
             remedy=f"Add them first: git add {quoted}, or drop them: git checkout -- {quoted}",
         )
+
+
+@contextmanager
+def _written_beside(
+    repository: Repository, top: Path, files: Mapping[str, Source]
+) -> Iterator[dict[str, Path]]:
+    """Files aside, for those that change along with the checkpoint: where each lies."""
+    with ExitStack() as stack:
+        written = {}
+        for name, new in files.items():
+            if not (top / name).is_file():
+                raise GitError(
+                    f"Expected {name} in the work tree, which changes along with the checkpoint",
+                    remedy=f"Write it first: git checkout -- {shlex.quote(name)}",
+                )
+            if run.run("diff", "--name-only", "--", name, cwd=top, env=run.LITERAL):
+                raise LocalChangesError(
+                    f"{name} changes along with the checkpoint, and has changes that are not in "
+                    "git",
+                    remedy=f"Add them first: git add {shlex.quote(name)}",
+                )
+            seen = (top / name).lstat()
+            written[name] = stack.enter_context(_written(repository, top / name, name, new, seen))
+        yield written
+
+
+def _put_beside(repository: Repository, top: Path, files: Mapping[str, Path]) -> None:
+    """Put files in their places, and into the index those that are there."""
+    for name, written in files.items():
+        _replace(written, top / name)
+    known = [name for name in files if repository.objects([f":0:{name}"])[0]]
+    if known:
+        run.run("add", "--", *known, cwd=top, env=run.LITERAL)
 
 
 @contextmanager

@@ -6,14 +6,28 @@ unknown, stored byte for byte, with a warning that says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from git_theta.checkpoint import Layout, check_layout
-from git_theta.errors import CheckpointError, FormatMismatch, LimitExceeded
+from git_theta.errors import (
+    CheckpointError,
+    FormatMismatch,
+    GitError,
+    LimitExceeded,
+    MetadataError,
+    MissingPackError,
+    PackError,
+    StoreError,
+)
 from git_theta.formats.interface import HEAD_BYTES, CheckpointFormat
 from git_theta.plugins import Plugins
 from git_theta.source import Source
+
+Siblings = Callable[[str], Source | None]
+"""Opens another file, named from the top of the work tree; None where there is none."""
 
 UNKNOWN = "unknown"
 """Name in metadata of the format of a file that no installed format knows."""
@@ -29,6 +43,10 @@ MAX_NAME = 120
 
 MAX_FAULT = 240
 """Characters of what a format says that a warning repeats: a file may have chosen them."""
+
+
+_NOT_READ = (GitError, MetadataError, MissingPackError, PackError, StoreError)
+"""A sibling is there and cannot be had: nothing that the file or its format is to blame for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +83,18 @@ class Warnings:
         return "; ".join(self._told + more)
 
 
+def no_siblings(path: str) -> Source | None:
+    """For a file that lies beside no other."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The :class:`~git_theta.formats.interface.ScanContext` that formats are given."""
 
     plugins: Plugins
     path: str
+    siblings: Siblings = no_siblings
     depth: int = 0
     warnings: Warnings = field(default_factory=Warnings)
 
@@ -78,7 +102,7 @@ class Context:
         """Ask the installed formats about a part of the file; None when none knows it."""
         if self.depth + 1 > MAX_NESTING:
             raise LimitExceeded(f"{self.path}: containers inside containers, {MAX_NESTING} deep")
-        inner = Context(self.plugins, name, self.depth + 1, self.warnings)
+        inner = Context(self.plugins, name, depth=self.depth + 1, warnings=self.warnings)
         found = _scan(part, inner)
         if not found:
             return None
@@ -88,15 +112,37 @@ class Context:
 
     def splice_part(self, part: Source, name: str, changed: Mapping[int, Source]) -> Source:
         """Splice a part that :meth:`scan_part` knew; indices are those of the part's layout."""
-        inner = Context(self.plugins, name, self.depth + 1)
+        inner = Context(self.plugins, name, depth=self.depth + 1)
         found = _scan(part, inner)
         if not found:
             raise CheckpointError(f"{self.path}: no installed format knows its part {name!r}")
         format, layout = found
         return format.splice(part, layout, changed, inner)
 
+    def sibling(self, name: str) -> Source | None:
+        """Another file near this one, by its path from this one's folder; None: there is none."""
+        path = beside(self.path, name)
+        return self.siblings(path) if path else None
 
-def detect(file: Source, path: str, plugins: Plugins) -> Detected:
+
+def beside(path: str, name: str) -> str:
+    """What a file's sibling is called from the top of the work tree; "" for what is none.
+
+    Parameters
+    ----------
+    path
+        The file, from the top.
+    name
+        The sibling, from the file's folder.
+    """
+    if not path or not name or "\0" in name or name.startswith("/") or path.startswith("/"):
+        return ""
+    found = posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+    outside = found in (".", "..", path) or found.startswith("../")
+    return "" if outside else found
+
+
+def detect(file: Source, path: str, plugins: Plugins, siblings: Siblings = no_siblings) -> Detected:
     """Find the format of a file and scan it; never raises about the file's content.
 
     Parameters
@@ -107,8 +153,11 @@ def detect(file: Source, path: str, plugins: Plugins) -> Detected:
         Its path from the top of the work tree, for formats without a magic number.
     plugins
         Where formats are found.
+    siblings
+        Where the other files of the checkpoint are found. What it raises, because a file that is
+        there cannot be had, passes through.
     """
-    context = Context(plugins, path)
+    context = Context(plugins, path, siblings)
     found = _scan(file, context)
     warning = str(context.warnings)
     if not found:
@@ -117,22 +166,39 @@ def detect(file: Source, path: str, plugins: Plugins) -> Detected:
     return Detected(tuple(dict.fromkeys((format.name, *layout.nested))), layout, warning)
 
 
-def splice(file: Source, path: str, plugins: Plugins, changed: Mapping[int, Source]) -> Source:
-    """The file with other values in some buffers, checksums right.
+class Spliced(NamedTuple):
+    """A file with other values, and the files that changed along with it."""
 
-    ``changed`` maps indices of the detected layout's buffers to sources of the same length.
+    file: Source
+    beside: dict[str, Source]
+    """By path from the top of the work tree."""
+
+
+def splice(
+    file: Source,
+    path: str,
+    plugins: Plugins,
+    changed: Mapping[int, Source],
+    siblings: Siblings = no_siblings,
+) -> Spliced:
+    """The file with other values in some buffers, checksums right, wherever they lie.
+
+    ``changed`` maps indices of the detected layout's buffers to sources of the same length; the
+    others are as for :func:`detect`.
 
     Raises
     ------
     CheckpointError
         When no installed format knows the file.
     """
-    context = Context(plugins, path)
+    context = Context(plugins, path, siblings)
     found = _scan(file, context)
     if not found:
         raise CheckpointError(f"{path}: no installed format knows this file")
     format, layout = found
-    return format.splice(file, layout, changed, context)
+    spliced = format.splice(file, layout, changed, context)
+    others = format.splice_beside(file, layout, changed, context)
+    return Spliced(spliced, {beside(path, name): other for name, other in others.items()})
 
 
 def _scan(file: Source, context: Context) -> tuple[CheckpointFormat, Layout] | None:
@@ -146,6 +212,8 @@ def _scan(file: Source, context: Context) -> tuple[CheckpointFormat, Layout] | N
             check_layout(layout, file.size)
         except FormatMismatch:
             continue
+        except _NOT_READ:
+            raise
         except (Exception, RecursionError) as fault:  # whatever a plugin does, the file is kept
             context.warnings.add(_warning(format, offer.plugin.distribution, fault, context))
             continue

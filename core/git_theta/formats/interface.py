@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from git_theta.checkpoint import Layout
@@ -38,6 +39,17 @@ class ScanContext(Protocol):
 
     def splice_part(self, part: Source, name: str, changed: Mapping[int, Source]) -> Source:
         """Splice a part that :meth:`scan_part` knew; indices are those of the part's layout."""
+
+    def sibling(self, name: str) -> Source | None:
+        """Another file near this one; None where there is none.
+
+        ``name`` is a path relative to the file's folder, with slashes: ``model.index``,
+        ``../manifest.ocdbt``. The file is that of the work tree, else that of the index, or what
+        the commit has that is being converted; always what was saved, never git-theta's metadata.
+        It lies in the repository and is no symlink. Parts of a container have no siblings.
+
+        It may be of any size and hold anything, as the file itself.
+        """
 
 
 class CheckpointFormat(ABC):
@@ -103,6 +115,30 @@ class CheckpointFormat(ABC):
             template, {layout.buffers[index].start: value for index, value in changed.items()}
         )
 
+    def splice_beside(
+        self,
+        template: Source,
+        layout: Layout,
+        changed: Mapping[int, Source],
+        context: ScanContext,
+    ) -> Mapping[str, Source]:
+        """The other files that change along with a splice: checksums that lie elsewhere.
+
+        Arguments are those of :meth:`splice`; the names of the files are such as
+        :meth:`ScanContext.sibling` takes. Each keeps its structure.
+        """
+        return {}
+
+    def folders(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The checkpoints among files that are folders, and what of each git-theta should store.
+
+        ``names`` are paths of files with slashes, relative to some folder. The answer has the
+        checkpoints' folders, relative to the same one ("" is itself), each with patterns of
+        gitattributes (``*``, ``?`` and ``**``), relative to the checkpoint, that match the files in
+        which weights lie. What is small, or text, stays out: git itself does well with it.
+        """
+        return {}
+
     def write(
         self, tensors: Mapping[str, TensorData], template: Source | None, out: BinaryIO
     ) -> None:
@@ -124,3 +160,18 @@ class CheckpointFormat(ABC):
             f"The format {self.name} can only be read, not written anew",
             remedy="Save the checkpoint with its own framework",
         )
+
+    def write_to(
+        self,
+        tensors: Mapping[str, TensorData],
+        template: Source | None,
+        path: Path,
+        context: ScanContext,
+    ) -> None:
+        """Write a checkpoint of a new structure to ``path``, and what belongs beside it.
+
+        A format of several files overrides this in place of :meth:`write`. ``context`` is that of
+        the template, whose siblings it finds; everything else is as for :meth:`write`.
+        """
+        with path.open("wb") as out:
+            self.write(tensors, template, out)

@@ -172,11 +172,15 @@ def _clean(
     from git_theta.clean import clean
     from git_theta.cli.progress import progress
     from git_theta.git.history import older_metadata
+    from git_theta.git.siblings import Siblings
     from git_theta.plugins import installed
     from git_theta.updates.choose import CHOSEN
 
     file = received.source
-    with progress(f"Storing {path}", 2 * file.size) as advance:
+    with (
+        Siblings(repository, lambda: not write) as siblings,
+        progress(f"Storing {path}", 2 * file.size) as advance,
+    ):
         cleaned = clean(
             file,
             path,
@@ -185,6 +189,7 @@ def _clean(
             plugins=installed(),
             versions=[version.text for version in versions],
             older=lambda: older_metadata(repository, path),
+            siblings=siblings,
             write=write,
             form=form or CHOSEN,
             advance=advance,

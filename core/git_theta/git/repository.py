@@ -61,6 +61,12 @@ class Repository:
         return _plain_folder() or Path(run.text("rev-parse", "--git-common-dir")).resolve()
 
     @cached_property
+    def top(self) -> Path | None:
+        """The top of the work tree; None in a bare repository and in git's own folder."""
+        top = run.text("rev-parse", "--show-toplevel", ok=(0, 128))
+        return Path(top) if top else None
+
+    @cached_property
     def store(self) -> LocalStore:
         """The local store.
 

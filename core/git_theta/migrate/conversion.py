@@ -30,14 +30,14 @@ class Conversion(ABC):
 
     @abstractmethod
     def convert(
-        self, oid: str, path: str, near: Sequence[str], advance: Callable[[int], None]
+        self, oid: str, path: str, commit: str, near: Sequence[str], advance: Callable[[int], None]
     ) -> str:
         """Make the target's blob.
 
         Parameters
         ----------
-        oid, path
-            The source's blob, and a path at which it lies.
+        oid, path, commit
+            The source's blob, and a path at which it lies in a commit.
         near
             New blobs of the versions before it.
         advance

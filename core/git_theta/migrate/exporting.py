@@ -94,7 +94,7 @@ class Export(Conversion):
         return lost
 
     def convert(
-        self, oid: str, path: str, near: Sequence[str], advance: Callable[[int], None]
+        self, oid: str, path: str, commit: str, near: Sequence[str], advance: Callable[[int], None]
     ) -> str:
         """Give the file that a blob stands for to the target; what git has of it then."""
         if oid in self._ours:

@@ -41,8 +41,10 @@ class History:
         """New names of commits that became others."""
         self.first: list[str] = []
         """Those of them whose parents stayed."""
+        self.commit = ""
+        """The one that is being rewritten, its old name."""
         self.parents: tuple[str, ...] = ()
-        """Of the commit that is being rewritten, their old names."""
+        """Of that commit, their old names."""
 
     def survey(self) -> None:
         """Look at all trees, and count."""
@@ -61,7 +63,7 @@ class History:
         for oid in commits(self._revisions):
             data = self._objects.read(oid, "commit")
             commit = parse_commit(data)
-            self.parents = commit.parents
+            self.commit, self.parents = oid, commit.parents
             found = self._trees.survey(commit.tree)
             if self._by_lines and (
                 Found.FILES in found or not with_lines.isdisjoint(commit.parents)

@@ -7,8 +7,8 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import closing, contextmanager
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,20 +18,18 @@ from git_theta.clean import clean
 from git_theta.errors import PackError, StoreError
 from git_theta.git.history import MAX_OLDER, MAX_TEXT
 from git_theta.git.repository import Repository
-from git_theta.metadata import HEAD_BYTES, looks_like_metadata, parse
+from git_theta.git.spool import Spool
+from git_theta.metadata import HEAD_BYTES, MAX_BYTES, looks_like_metadata, normalize, parse
 from git_theta.migrate.conversion import Conversion
 from git_theta.migrate.drivers import IMPORT
-from git_theta.migrate.lfs import (
-    LfsFolder,
-    Pointer,
-    parse_pointer,
-)
+from git_theta.migrate.lfs import MAX_POINTER, LfsFolder, Pointer, parse_pointer
 from git_theta.migrate.objects import Objects
+from git_theta.migrate.siblings import Siblings
 from git_theta.migrate.writer import NewObjects
 from git_theta.plugins import Plugins
 from git_theta.remotes.fetch import fetch_order
 from git_theta.smudge import content, rebuild
-from git_theta.source import FileSource, Source
+from git_theta.source import BytesSource, FileSource, Source
 
 
 class _File(NamedTuple):
@@ -118,14 +116,14 @@ class Import(Conversion):
         return {oid: one for oid, one in pointers.items() if not self._lfs.has(one)}
 
     def convert(
-        self, oid: str, path: str, near: Sequence[str], advance: Callable[[int], None]
+        self, oid: str, path: str, commit: str, near: Sequence[str], advance: Callable[[int], None]
     ) -> str:
         """Store the file that a blob stands for; its metadata."""
         if oid in self._pointers and not self._pointers[oid].size:
             return self._new.add("blob", b"")
         suffix = PurePosixPath(path).suffix
         recent = self._recent.setdefault(suffix, deque(maxlen=MAX_OLDER))
-        with self._open(oid, path) as (source, digest):
+        with self._open(oid, path) as (source, digest), closing(Spool(self._scratch)) as spool:
             if looks_like_metadata(source.read(0, min(source.size, HEAD_BYTES))):
                 return oid
             cleaned = clean(
@@ -136,6 +134,7 @@ class Import(Conversion):
                 plugins=self._plugins,
                 versions=[self._new.read(name) for name in near],
                 older=lambda: self._texts(recent),
+                siblings=Siblings(self._objects, commit, partial(self._saved, spool)),
                 advance=advance,
             )
         if cleaned.warning:
@@ -161,6 +160,21 @@ class Import(Conversion):
         for data in content(rebuilt):  # at its end the digest is compared
             advance(len(data))
         self._repository.proven.add(text)
+
+    def _saved(self, spool: Spool, oid: str, path: str) -> Source | None:
+        """The file that any blob of a commit stands for; None for an LFS file that is not here."""
+        found = self._objects.find(oid)
+        size = found.size if found else 0
+        pointer = parse_pointer(self._objects.read(oid, "blob")) if size <= MAX_POINTER else None
+        if pointer and pointer.size:
+            return spool.adopt(self._open_lfs(pointer)) if self._lfs.has(pointer) else None
+        source = spool.keep(self._objects.blocks(oid), size)
+        head = source.read(0, min(size, HEAD_BYTES))
+        if pointer or not looks_like_metadata(head) or size > 2 * MAX_BYTES:
+            return BytesSource(b"") if pointer else source
+        metadata = parse(normalize(bytes(source.read(0, size)), path), path)
+        rebuilt = rebuild(metadata, path, store=self._repository.store, plugins=self._plugins)
+        return spool.keep(content(rebuilt), metadata.nbytes)
 
     def _texts(self, names: Sequence[str]) -> Iterator[bytes]:
         nbytes = 0

@@ -199,7 +199,9 @@ class Migration:
             before = [self._objects.find(f"{commit}:{path}") for commit in self._history.parents]
             near = [self._converted.get(found.oid, "") for found in before if found]
             near = [new for new in dict.fromkeys(near) if new in self._new]
-            self._converted[oid] = self._conversion.convert(oid, path, near, self._advance)
+            self._converted[oid] = self._conversion.convert(
+                oid, path, self._history.commit, near, self._advance
+            )
         return self._converted[oid]
 
     def _hand_over(self, report: Report, trees: list[WorkTreeOf]) -> list[Follower]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from unittest import SkipTest
@@ -15,11 +12,21 @@ from git_theta.errors import CheckpointError, MissingPluginError
 from git_theta.formats.detect import Context, detect
 from git_theta.formats.interface import HEAD_BYTES, CheckpointFormat, TensorData
 from git_theta.plugins import Plugins
-from git_theta.source import BytesSource, FileSource, Source
-from git_theta.testing.hostile import attempt, damaged, noise, truncations
+from git_theta.source import BytesSource, Source
+from git_theta.testing.hostile import attempt, damaged, every_damage, noise, truncations
 from git_theta.testing.laziness import frameworks_imported
 from git_theta.testing.memory import at_most
 from git_theta.testing.registered import plugins_with
+from git_theta.testing.scanning import (
+    assert_same_values,
+    context_of,
+    opened,
+    other_values,
+    outside_buffers,
+    scan_and_splice,
+    splice_same,
+    write_sample,
+)
 from git_theta.testing.values import Value, read_values
 
 
@@ -54,6 +61,10 @@ class FormatConformance:
         """Small valid files (up to a few MiB), by the path that the format is told."""
         raise NotImplementedError("Expected samples() to return valid files")
 
+    def beside(self, name: str) -> Mapping[str, bytes]:
+        """The files beside the sample ``name``, by the names that the format asks for."""
+        return {}
+
     def expected(self, name: str) -> Mapping[str, Value] | None:
         """What the sample ``name`` holds, by parameter group; None: ask :meth:`oracle`."""
         return None
@@ -72,7 +83,8 @@ class FormatConformance:
         """Detection names this format, whatever the file is called."""
         for name, data in self.samples().items():
             for path in (name, "renamed.bin", "") if self.by_content else (name,):
-                found = detect(BytesSource(data), path, self._plugins)
+                siblings = self._context(name).siblings
+                found = detect(BytesSource(data), path, self._plugins, siblings)
                 assert found.formats[0] == self.format.name, (
                     f"{name} as {path!r}: expected {self.format.name}, "
                     f"found {found.formats[0]} {found.warning}"
@@ -89,10 +101,10 @@ class FormatConformance:
         for name, data in self.samples().items():
             expected = self.expected(name)
             if expected is None:
-                expected = self.oracle(_written(tmp_path, name, data))
+                expected = self.oracle(write_sample(tmp_path, name, data, self.beside(name)))
             if expected is not None:
                 told += 1
-                _assert_same_values(name, expected, self._values(name, data))
+                assert_same_values(name, expected, self._values(name, data))
         if not told:
             raise SkipTest("expected() and oracle() tell nothing")
 
@@ -103,12 +115,13 @@ class FormatConformance:
             assert self._scan(name, data) == layout, f"{name}: two scans differ"
             part = BytesSource(b"\x80" * 13 + data + b"\x80" * 7).window(13, len(data))
             assert self._scan(name, part) == layout, f"{name}: differs as a part"
-            with _opened(_written(tmp_path, name, data)) as file:
+            with opened(write_sample(tmp_path, name, data)) as file:
                 assert self._scan(name, file) == layout, f"{name}: differs as a file"
 
     def test_imports_no_framework(self) -> None:
         """Finding, scanning and splicing load no framework."""
-        found = frameworks_imported(_scan_and_splice, self.format, dict(self.samples()))
+        samples = {name: (data, dict(self.beside(name))) for name, data in self.samples().items()}
+        found = frameworks_imported(scan_and_splice, self.format, samples)
         assert not found, f"Expected no framework, found {', '.join(found)}"
 
     def test_memory_is_bounded(self, tmp_path: Path) -> None:
@@ -117,7 +130,7 @@ class FormatConformance:
         if large is not None:
             self._scan_in_bounds(large)
         for name, data in self.samples().items():
-            self._scan_in_bounds(_written(tmp_path, name, data))
+            self._scan_in_bounds(write_sample(tmp_path, name, data))
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -136,17 +149,18 @@ class FormatConformance:
             layout = self._scan(name, data)
             numbers = range(len(layout.buffers))
             for chosen in (numbers, numbers[len(numbers) // 2 :][:1], numbers[::2]):
-                changed = {n: _others(data, layout, n) for n in chosen}
+                changed = {n: other_values(data, layout, n) for n in chosen}
                 spliced = self._splice(name, data, layout, changed)
                 assert self._scan(name, spliced) == layout, f"{name}: the structure changed"
                 for n, (_, start, nbytes, _) in enumerate(layout.buffers):
                     new = changed[n] if n in changed else data[start : start + nbytes]
                     assert spliced[start : start + nbytes] == new, f"{name}: buffer {n} is wrong"
-                oracle = self.oracle(_written(tmp_path, name, spliced))
+                others = {**self.beside(name), **self._spliced_beside(name, data, layout, changed)}
+                oracle = self.oracle(write_sample(tmp_path, name, spliced, others))
                 if oracle is not None:
-                    _assert_same_values(f"{name}, spliced", oracle, self._values(name, spliced))
+                    assert_same_values(f"{name}, spliced", oracle, self._values(name, spliced))
 
-    def test_written_files_read_back(self) -> None:
+    def test_written_files_read_back(self, tmp_path: Path) -> None:
         """Files of the framework's own library have the groups that they were given."""
         if not self.writes:
             raise SkipTest("the format does not write")
@@ -154,12 +168,14 @@ class FormatConformance:
             values = self._values(name, data)
             groups = {n: TensorData(v[0], v[1], BytesSource(v[2])) for n, v in values.items()}
             for template in (None, BytesSource(data)):
-                out = io.BytesIO()
+                path = tmp_path / Path(name).name
                 try:
-                    self.format.write(groups, template, out)
+                    self.format.write_to(groups, template, path, self._context(name))
                 except MissingPluginError as fault:
                     raise SkipTest(str(fault)) from fault
-                _assert_same_values(f"{name}, written", values, self._values(name, out.getvalue()))
+                others = {other: (tmp_path / other).read_bytes() for other in self.beside(name)}
+                written = self._values(name, path.read_bytes(), self._context(name, others))
+                assert_same_values(f"{name}, written", values, written)
 
     # ---- hostile files ---------------------------------------------------------------------------
 
@@ -171,8 +187,19 @@ class FormatConformance:
     def test_damaged_files_are_refused_or_read(self) -> None:
         """So is a file with flipped bits or absurd sizes in its structure."""
         for name, data in self.samples().items():
-            structure = _outside_buffers(self._scan(name, data), len(data))
+            structure = outside_buffers(self._scan(name, data), len(data))
             self._survives(name, damaged(data, self.damages, where=structure))
+
+    def test_siblings_that_are_lost_or_damaged_are_refused_or_read(self) -> None:
+        """So is a file whose siblings are not there, cut, damaged, or not what they should be."""
+        for name, data in self.samples().items():
+            others = self.beside(name)
+            for other, content in others.items():
+                for what, damage in every_damage(content, self.damages):
+                    context = self._context(name, {**others, other: damage})
+                    self._survives_as(name, data, context, f"{other}: {what}")
+            if others:
+                self._survives_as(name, data, self._context(name, {}), "no siblings")
 
     def test_noise_is_refused_or_read(self) -> None:
         """So are random bytes behind the magic number."""
@@ -180,11 +207,14 @@ class FormatConformance:
             self._survives(name, noise(data))
 
     def _survives(self, name: str, files: Iterator[tuple[str, bytes]]) -> None:
+        context = self._context(name)
         for what, data in files:
-            where = f"{name}, {what}"
-            context = self._context(name)
-            with at_most(self.memory_bound, where):
-                attempt(partial(self._read_hostile, data, context), CheckpointError, where)
+            self._survives_as(name, data, context, what)
+
+    def _survives_as(self, name: str, data: bytes, context: Context, what: str) -> None:
+        where = f"{name}, {what}"
+        with at_most(self.memory_bound, where):
+            attempt(partial(self._read_hostile, data, context), CheckpointError, where)
 
     def _read_hostile(self, data: bytes, context: Context) -> None:
         file = BytesSource(data)
@@ -192,7 +222,7 @@ class FormatConformance:
             return
         layout = self.format.scan(file, context)
         check_layout(layout, file.size)
-        _splice_same(self.format, file, layout, context)
+        splice_same(self.format, file, layout, context)
 
     # ---- what the checks are made of -------------------------------------------------------------
 
@@ -200,27 +230,27 @@ class FormatConformance:
     def _plugins(self) -> Plugins:
         return plugins_with("theta_checkpoint_formats", self.format)
 
-    def _context(self, name: str) -> Context:
-        return Context(self._plugins, name)
+    def _context(self, name: str, others: Mapping[str, bytes] | None = None) -> Context:
+        return context_of(self._plugins, name, self.beside(name) if others is None else others)
 
     def _scan_in_bounds(self, path: Path) -> None:
         context = self._context(path.name)
-        with _opened(path) as file, at_most(self.memory_bound, f"a scan of {path.name}"):
+        with opened(path) as file, at_most(self.memory_bound, f"a scan of {path.name}"):
             check_layout(self.format.scan(file, context), file.size)
 
-    def _scan(self, name: str, data: bytes | Source) -> Layout:
+    def _scan(self, name: str, data: bytes | Source, context: Context | None = None) -> Layout:
         file = BytesSource(data) if isinstance(data, bytes) else data
         head = bytes(file.read(0, min(file.size, HEAD_BYTES)))
         assert self.format.matches(head, name), f"{name}: expected that matches() is true"
         try:
-            layout = self.format.scan(file, self._context(name))
+            layout = self.format.scan(file, context or self._context(name))
             check_layout(layout, file.size)
         except CheckpointError as fault:
             raise AssertionError(f"{name}: expected a valid file, found {fault}") from fault
         return layout
 
-    def _values(self, name: str, data: bytes) -> dict[str, Value]:
-        return read_values(BytesSource(data), self._scan(name, data))
+    def _values(self, name: str, data: bytes, context: Context | None = None) -> dict[str, Value]:
+        return read_values(BytesSource(data), self._scan(name, data, context))
 
     def _splice(
         self, name: str, data: bytes, layout: Layout, changed: Mapping[int, bytes | Source]
@@ -233,55 +263,10 @@ class FormatConformance:
         assert blocks == whole, f"{name}: the spliced file differs when read in blocks"
         return whole
 
-
-def _scan_and_splice(format: CheckpointFormat, samples: Mapping[str, bytes]) -> None:
-    plugins = plugins_with("theta_checkpoint_formats", format)
-    for name, data in samples.items():
-        file, context = BytesSource(data), Context(plugins, name)
-        assert detect(file, name, plugins).formats[0] == format.name
-        _splice_same(format, file, format.scan(file, context), context)
-
-
-def _splice_same(format: CheckpointFormat, file: Source, layout: Layout, context: Context) -> None:
-    """Splice all buffers with what they have and read the result."""
-    changed = {n: file.window(*b[1:3]) for n, b in enumerate(layout.buffers)}
-    for _ in format.splice(file, layout, changed, context).blocks():
-        pass
-
-
-def _others(data: bytes, layout: Layout, number: int) -> bytes:
-    """Other values for a buffer, still truth values where the dtype is BOOL."""
-    _, start, nbytes, _ = layout.buffers[number]
-    return bytes(byte ^ 1 for byte in data[start : start + nbytes])
-
-
-def _outside_buffers(layout: Layout, size: int) -> list[range]:
-    edges = [0, *(edge for b in layout.buffers for edge in (b.start, b.start + b.nbytes)), size]
-    return [range(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _assert_same_values(
-    name: str, expected: Mapping[str, Value], found: Mapping[str, Value]
-) -> None:
-    lost, added = expected.keys() - found.keys(), found.keys() - expected.keys()
-    assert not lost | added, f"{name}: lost groups {sorted(lost)}, added {sorted(added)}"
-    for group, value in expected.items():
-        dtype, shape, data = found[group]
-        told, there = (value[0], tuple(value[1])), (dtype, shape)
-        assert there == told, f"{name}, {group}: expected {told}, found {there}"
-        assert data == bytes(value[2]), f"{name}, {group}: the values differ"
-
-
-def _written(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / Path(name).name
-    path.write_bytes(data)
-    return path
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[FileSource]:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        yield FileSource(fd)
-    finally:
-        os.close(fd)
+    def _spliced_beside(
+        self, name: str, data: bytes, layout: Layout, changed: Mapping[int, bytes]
+    ) -> dict[str, bytes]:
+        sources = {n: BytesSource(v) for n, v in changed.items()}
+        context = self._context(name)
+        found = self.format.splice_beside(BytesSource(data), layout, sources, context)
+        return {other: bytes(new.read(0, new.size)) for other, new in found.items()}

@@ -85,3 +85,10 @@ def noise(data: bytes, count: int = 100) -> Iterator[tuple[str, bytes]]:
         start = data[: choose.choice((0, 1, 2, 4, 8, 10, 16, 64))]
         rest = choose.randbytes(choose.randrange(1, 600))
         yield f"noise {number} behind {len(start)} bytes of a sample", start + rest
+
+
+def every_damage(data: bytes, count: int) -> Iterator[tuple[str, bytes]]:
+    """Truncations, ``count`` damaged copies, and noise."""
+    yield from truncations(data)
+    yield from damaged(data, count)
+    yield from noise(data)

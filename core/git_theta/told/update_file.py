@@ -12,7 +12,7 @@ from typing import NamedTuple
 from git_theta.checkpoint import Layout, Tensor
 from git_theta.digests import tensor_source
 from git_theta.errors import UpdateFileError
-from git_theta.formats.detect import UNKNOWN, Detected, detect
+from git_theta.formats.detect import UNKNOWN, Detected, Siblings, detect, no_siblings
 from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.updates.interface import Numbers, UpdateType
@@ -39,15 +39,15 @@ class Told(NamedTuple):
     """Of the factors, where it is told by some."""
 
 
-def scan(file: Source, path: str, plugins: Plugins) -> Detected:
-    """A file in which parameter groups shall be found.
+def scan(file: Source, path: str, plugins: Plugins, siblings: Siblings = no_siblings) -> Detected:
+    """A file in which parameter groups shall be found, by :func:`detect`.
 
     Raises
     ------
     UpdateFileError
         When no installed format knows it.
     """
-    detected = detect(file, path, plugins)
+    detected = detect(file, path, plugins, siblings)
     if detected.formats == (UNKNOWN,):
         why = f": {detected.warning}" if detected.warning else ""
         raise UpdateFileError(

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from git_theta.checkpoint import Layout
 from git_theta.digests import digest, tensor_source
-from git_theta.formats.detect import detect, splice
+from git_theta.formats.detect import Siblings, Spliced, detect, splice
 from git_theta.metadata import parse
 from git_theta.plugins import Plugins
 from git_theta.source import Source
@@ -23,8 +23,13 @@ from git_theta.views import swapped
 
 
 def rewritten(
-    file: Source, path: str, layout: Layout, targets: Sequence[Target], plugins: Plugins
-) -> Source:
+    file: Source,
+    path: str,
+    layout: Layout,
+    targets: Sequence[Target],
+    plugins: Plugins,
+    siblings: Siblings,
+) -> Spliced:
     """The checkpoint with the new values of its told groups, computed as it is read."""
     decoded = lru_cache(maxsize=2)(lambda number: _decode(targets[number]))  # mostly read in order
     changed: dict[int, Source] = {}
@@ -34,7 +39,7 @@ def rewritten(
         if buffer.big_endian:
             value = swapped(value, target.tensor.dtype)
         changed[target.tensor.buffer] = value
-    return splice(file, path, plugins, changed)
+    return splice(file, path, plugins, changed, siblings)
 
 
 def _decode(target: Target) -> Source:
@@ -62,6 +67,7 @@ def store_told(
     path: str,
     targets: Sequence[Target],
     before: bytes,
+    siblings: Siblings,
 ) -> None:
     """Store the updates of a checkpoint's groups as they were told.
 
@@ -78,23 +84,24 @@ def store_told(
         The groups.
     before
         Metadata of the checkpoint with its old values, which the store has.
+    siblings
+        Where the other files of the checkpoint are found.
     """
     bases = {
         group.name: Candidate(BufferId(group.dtype, group.digest), group.shape)
         for group in parse(before, path).groups
     }
-    store_buffers(store, plugins, _wanted(store, plugins, file, path, targets, bases))
+    layout = detect(file, path, plugins, siblings).layout
+    store_buffers(store, plugins, _wanted(store, file, layout, targets, bases))
 
 
 def _wanted(
     store: LocalStore,
-    plugins: Plugins,
     file: Source,
-    path: str,
+    layout: Layout,
     targets: Sequence[Target],
     bases: Mapping[str, Candidate],
 ) -> Iterator[Wanted]:
-    layout = detect(file, path, plugins).layout
     tensors = {tensor.name: tensor for tensor in layout.tensors}
     seen: set[BufferId] = set()
     for target in targets:

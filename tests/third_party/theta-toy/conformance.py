@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from theta_toy.formats import Toy
+from theta_toy.parts import ToyParts
 from theta_toy.serializers import Deflate
 from theta_toy.stores import DatabaseType
 from theta_toy.updates import Xor
@@ -47,6 +48,33 @@ class TestToy(FormatConformance):
         assert struct.unpack(">I", data[-4:]) == (zlib.crc32(data[:-4]),)
         weight = np.frombuffer(data, ">f4", 50, 4 + 10 + len("weight")).astype("<f4")
         return {"weight": Value("F32", (50,), weight.tobytes()), "bias": Value("F32", (0,), b"")}
+
+
+class TestToyParts(FormatConformance):
+    format = ToyParts()
+    by_content = False
+    writes = True
+
+    def samples(self) -> Mapping[str, bytes]:
+        return {"part/model.toyd": np.arange(5, dtype="<f4").tobytes()}
+
+    def beside(self, name: str) -> Mapping[str, bytes]:
+        return {"model.toyi": _index(np.arange(3, dtype="<f4"), np.arange(3, 5, dtype="<f4"))}
+
+    def oracle(self, file: Path) -> Mapping[str, Value]:
+        data, found, at = file.read_bytes(), {}, 0
+        for line in file.with_suffix(".toyi").read_text().splitlines():
+            name, count, crc = line.split(" ")
+            part = data[at : at + 4 * int(count)]
+            assert f"{zlib.crc32(part):08x}" == crc
+            found[name] = Value("F32", (int(count),), part)
+            at += len(part)
+        return found
+
+
+def _index(*vectors: np.ndarray) -> bytes:
+    lines = (f"{n} {len(v)} {zlib.crc32(v.tobytes()):08x}\n" for n, v in enumerate(vectors))
+    return "".join(lines).encode()
 
 
 class TestDeflate(SerializerConformance):

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @hookimpl
 def theta_checkpoint_formats() -> Iterable[CheckpointFormat]:
-    """One format."""
+    """A format of one file, and one of two files."""
     from theta_toy.formats import Toy
+    from theta_toy.parts import ToyParts
 
-    return (Toy(),)
+    return (Toy(), ToyParts())
 
 
 @hookimpl

@@ -1,0 +1,93 @@
+"""How the checks of a format scan, splice and compare its files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from git_theta.checkpoint import Layout
+from git_theta.formats.detect import Context, beside, detect
+from git_theta.formats.interface import CheckpointFormat
+from git_theta.plugins import Plugins
+from git_theta.source import BytesSource, FileSource, Source
+from git_theta.testing.registered import plugins_with
+from git_theta.testing.values import Value
+
+
+def context_of(plugins: Plugins, name: str, others: Mapping[str, bytes]) -> Context:
+    """The context of a file with others beside it, by the names that formats ask for."""
+    files = {beside(name, other): data for other, data in others.items()}
+
+    def open_sibling(path: str) -> Source | None:
+        return BytesSource(files[path]) if path in files else None
+
+    return Context(plugins, name, open_sibling)
+
+
+def scan_and_splice(
+    format: CheckpointFormat, samples: Mapping[str, tuple[bytes, Mapping[str, bytes]]]
+) -> None:
+    """Find, scan and splice each sample, which comes with the files beside it."""
+    plugins = plugins_with("theta_checkpoint_formats", format)
+    for name, (data, others) in samples.items():
+        file, context = BytesSource(data), context_of(plugins, name, others)
+        assert detect(file, name, plugins, context.siblings).formats[0] == format.name
+        splice_same(format, file, format.scan(file, context), context)
+
+
+def splice_same(format: CheckpointFormat, file: Source, layout: Layout, context: Context) -> None:
+    """Splice all buffers with what they have and read the result."""
+    changed = {n: file.window(*b[1:3]) for n, b in enumerate(layout.buffers)}
+    spliced = format.splice(file, layout, changed, context)
+    for source in (spliced, *format.splice_beside(file, layout, changed, context).values()):
+        for _ in source.blocks():
+            pass
+
+
+def other_values(data: bytes, layout: Layout, number: int) -> bytes:
+    """Other values for a buffer, still truth values where the dtype is BOOL."""
+    _, start, nbytes, _ = layout.buffers[number]
+    return bytes(byte ^ 1 for byte in data[start : start + nbytes])
+
+
+def outside_buffers(layout: Layout, size: int) -> list[range]:
+    """Where the structure of a file lies."""
+    edges = [0, *(edge for b in layout.buffers for edge in (b.start, b.start + b.nbytes)), size]
+    return [range(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def assert_same_values(
+    name: str, expected: Mapping[str, Value], found: Mapping[str, Value]
+) -> None:
+    """Fail unless both have the same groups with the same values."""
+    lost, added = expected.keys() - found.keys(), found.keys() - expected.keys()
+    assert not lost | added, f"{name}: lost groups {sorted(lost)}, added {sorted(added)}"
+    for group, value in expected.items():
+        dtype, shape, data = found[group]
+        told, there = (value[0], tuple(value[1])), (dtype, shape)
+        assert there == told, f"{name}, {group}: expected {told}, found {there}"
+        assert data == bytes(value[2]), f"{name}, {group}: the values differ"
+
+
+def write_sample(
+    folder: Path, name: str, data: bytes, others: Mapping[str, bytes] | None = None
+) -> Path:
+    """A file in ``folder``, and others beside it."""
+    path = folder / Path(name).name
+    path.write_bytes(data)
+    for other, content in (others or {}).items():
+        (path.parent / other).parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / other).write_bytes(content)
+    return path
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[FileSource]:
+    """A file as a source."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield FileSource(fd)
+    finally:
+        os.close(fd)
