@@ -1,6 +1,8 @@
-"""TensorFlow for git-theta: registered with the kernel, offers no format yet.
+"""TensorFlow and Keras files for git-theta, read without TensorFlow and without h5py.
 
-Until it does, the kernel stores TensorFlow's files byte-exactly as unknown files.
+:mod:`checkpoint` has TensorFlow's own format (:mod:`bundle` reads its index), :mod:`hdf5_file`
+Keras's weights (:mod:`hdf5` reads their structure), :mod:`keras` the zip around them. What is
+written anew is written by the libraries themselves, imported where they are used.
 """
 
 __version__ = "1.0.0"
