@@ -128,9 +128,9 @@ class FormatConformance:
         """A scan allocates no more than the bound."""
         large = self.large(tmp_path)
         if large is not None:
-            self._scan_in_bounds(large)
+            self._scan_in_bounds(large, large.name)
         for name, data in self.samples().items():
-            self._scan_in_bounds(write_sample(tmp_path, name, data))
+            self._scan_in_bounds(write_sample(tmp_path, name, data), name)
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -233,8 +233,8 @@ class FormatConformance:
     def _context(self, name: str, others: Mapping[str, bytes] | None = None) -> Context:
         return context_of(self._plugins, name, self.beside(name) if others is None else others)
 
-    def _scan_in_bounds(self, path: Path) -> None:
-        context = self._context(path.name)
+    def _scan_in_bounds(self, path: Path, name: str) -> None:
+        context = self._context(name)
         with opened(path) as file, at_most(self.memory_bound, f"a scan of {path.name}"):
             check_layout(self.format.scan(file, context), file.size)
 
