@@ -55,7 +55,8 @@ def spliced(file: bytes, group: str, data: bytes) -> bytes:
     plugins = Plugins()
     layout = detect(BytesSource(file), "x.zip", plugins).layout
     (tensor,) = (tensor for tensor in layout.tensors if tensor.name == group)
-    result = splice(BytesSource(file), "x.zip", plugins, {tensor.buffer: BytesSource(data)})
+    changed = {tensor.buffer: BytesSource(data)}
+    result = splice(BytesSource(file), "x.zip", plugins, changed).file
     return bytes(result.read(0, result.size))
 
 

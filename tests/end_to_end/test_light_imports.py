@@ -64,6 +64,25 @@ def test_the_filter_imports_no_framework(tracked, importing, weights):
     assert "torch" in tracked.git("show", "HEAD:m.pt").split("\n")[1]
 
 
+def test_the_filter_imports_none_for_tensorflow_and_keras(tracked, importing, weights):
+    tracked.git("theta", "track", "*.h5", ".index", ".data-*")
+    tracked.write("m.h5", weights("spliceai") / "spliceai/models/spliceai1.h5")
+    for name in (".index", ".data-00000-of-00001"):
+        tracked.write(name, weights("musicnn") / "musicnn/MTT_musicnn" / name)
+    for command in (["add", "."], ["commit", "-qm", "Models"], ["status"], ["checkout", "."]):
+        if command == ["status"]:
+            for name in ("m.h5", ".data-00000-of-00001"):
+                data = bytearray(tracked.read(name))
+                data[len(data) // 2] ^= 1
+                tracked.write(name, bytes(data))
+        tracked.git(*command)
+        found = importing()
+        assert command[0] == "commit" or "git_theta" in found
+        assert found & FRAMEWORKS == set()
+    assert "hdf5" in tracked.git("show", "HEAD:m.h5").split("\n")[1]
+    assert "tensorflow" in tracked.git("show", "HEAD:.data-00000-of-00001").split("\n")[1]
+
+
 def test_an_unchanged_file_is_cleaned_without_reading_any_format(tracked, importing, model):
     tracked.write("m.pt", model())
     tracked.commit("Model")

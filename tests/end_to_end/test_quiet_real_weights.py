@@ -39,17 +39,23 @@ REAL = {
         "training_args.bin": [f"{RXNFP}/bert_ft_10k_25s/training_args.bin"],
         "scheduler.pt": [f"{RXNFP}/bert_ft_10k_25s/scheduler.pt"],
     },
-    "other-formats": {
+    "tensorflow": {
         "splice.h5": [f"spliceai spliceai/models/spliceai{number}.h5" for number in (1, 2)],
-        "vad.onnx": [f"{SILERO['5.1.2']}.onnx", f"{SILERO['6.2.3']}.onnx"],
-        "g2p.npz": ["g2p-en g2p_en/checkpoint20.npz"],
         "tags/.index": [f"musicnn musicnn/{which}_musicnn/.index" for which in ("MTT", "MSD")],
         "tags/.data-00000-of-00001": [
             f"musicnn musicnn/{which}_musicnn/.data-00000-of-00001" for which in ("MTT", "MSD")
         ],
+        "saved/saved_model.pb": [f"{PITCH}/saved_model.pb"],
+        "saved/variables/variables.index": [f"{PITCH}/variables/variables.index"],
+        "saved/variables/variables.data-00000-of-00001": [
+            f"{PITCH}/variables/variables.data-00000-of-00001"
+        ],
+    },
+    "other-formats": {
+        "vad.onnx": [f"{SILERO['5.1.2']}.onnx", f"{SILERO['6.2.3']}.onnx"],
+        "g2p.npz": ["g2p-en g2p_en/checkpoint20.npz"],
         "pitch.tflite": [f"{PITCH}.tflite"],
         "pitch.onnx": [f"{PITCH}.onnx"],
-        "saved/saved_model.pb": [f"{PITCH}/saved_model.pb"],
         "weight.bin": [f"{PITCH}.mlpackage/Data/com.apple.CoreML/weights/weight.bin"],
     },
 }

@@ -84,7 +84,7 @@ def read_through(file: bytes) -> None:
     if found.layout.buffers:
         source = BytesSource(file)
         same = {n: source.window(*b[1:3]) for n, b in enumerate(found.layout.buffers)}
-        for block in splice(source, "hostile.bin", PLUGINS, same).blocks():
+        for block in splice(source, "hostile.bin", PLUGINS, same).file.blocks():
             assert block
 
 

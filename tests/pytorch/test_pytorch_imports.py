@@ -22,7 +22,7 @@ for path in sys.argv[1:]:
     found = detect(file, path, installed())
     buffer = found.layout.buffers[0]
     spliced = splice(file, path, installed(), {0: BytesSource(bytes(buffer.nbytes))})
-    zeros = not any(spliced.read(buffer.start, buffer.nbytes))
+    zeros = not any(spliced.file.read(buffer.start, buffer.nbytes))
     print(found.formats[0], len(found.layout.tensors), zeros, repr(found.warning))
 """
 

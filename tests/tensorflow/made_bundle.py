@@ -65,12 +65,14 @@ def entry(made: Made, offset: int, crc: int) -> bytes:
     )
 
 
-def make_table(entries: Sequence[tuple[bytes, bytes]], per_block: int = 20) -> bytes:
+def make_table(
+    entries: Sequence[tuple[bytes, bytes]], per_block: int = 20, interval: int = INTERVAL
+) -> bytes:
     """A table of LevelDB's kind."""
     file, handles = b"", []
     for at in range(0, len(entries), per_block):
         part = entries[at : at + per_block]
-        file, handle = _put(file, make_block(part))
+        file, handle = _put(file, make_block(part, interval))
         handles.append((part[-1][0], handle))
     file, meta = _put(file, make_block([]))
     file, directory = _put(file, make_block(handles, 1))

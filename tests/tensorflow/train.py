@@ -135,12 +135,12 @@ def check(folder: Path, restored: Path, stage: str) -> None:
 
 def slices(folder: Path) -> None:
     """A variable in two slices, as partitioners save it."""
-    value = np.arange(40, dtype="f4").reshape(10, 4)
+    value = np.arange(200 * 4, dtype="f4").reshape(200, 4)
     tf.raw_ops.SaveV2(
         prefix=str(folder / "sliced"),
-        tensor_names=["w\xff\0x", "w\xff\0x", "whole"],
-        shape_and_slices=["10 4 0,5:-", "10 4 5,5:0,4", ""],
-        tensors=[tf.constant(value[:5]), tf.constant(value[5:]), tf.constant(value)],
+        tensor_names=["w", "w", "whole"],
+        shape_and_slices=["200 4 0,150:-", "200 4 150,50:0,4", ""],
+        tensors=[tf.constant(value[:150]), tf.constant(value[150:]), tf.constant(value)],
     )
 
 
