@@ -196,6 +196,6 @@ def test_kernel_and_one_plugin_work_alone(kernel_and_pytorch: Path, tmp_path: Pa
 
 
 def test_frameworks_without_a_format_yet_are_plugins_that_load() -> None:
-    for name in ("theta-flax", "theta-tensorflow"):
+    for name in ("theta-flax",):
         (entry,) = distribution(name).entry_points.select(group="git_theta")
         assert entry.load().__version__ == distribution(name).version

@@ -17,7 +17,7 @@ from git_theta.testing.hostile import attempt
 from git_theta.testing.scanning import context_of
 from theta_tensorflow.bundle import sstable
 from theta_tensorflow.bundle.checksums import masked_of
-from theta_tensorflow.bundle.entries import read_index
+from theta_tensorflow.bundle.entries import MAX_FIELDS, read_index
 from theta_tensorflow.bundle.slices import slice_name
 from theta_tensorflow.bundle.sstable import read_table
 from theta_tensorflow.checkpoint import TensorFlow
@@ -68,6 +68,9 @@ def test_tables_that_claim_much_are_refused() -> None:
     wide = make_table([(b"k" * 4090 + b"%d" % n, b"") for n in range(2000)], 2000, 2000)
     with pytest.raises(CheckpointError, match="An index of"):
         read_table(BytesSource(wide))
+    many = make_table([(b"", b"\x08\x01"), (b"a", b"\x08\x01" * (MAX_FIELDS + 1))])
+    with pytest.raises(CheckpointError, match="too many fields"):
+        read_index(BytesSource(many))
     with pytest.raises(CheckpointError, match="Expected an index of"):
         read_table(BytesSource(b"short"))
     packed = bytearray(make_table([(b"", b"x")]))

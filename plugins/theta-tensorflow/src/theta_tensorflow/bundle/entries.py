@@ -9,7 +9,7 @@ from typing import NamedTuple
 from git_theta.checkpoint import MAX_RANK
 from git_theta.errors import CheckpointError
 from git_theta.source import Source
-from theta_tensorflow.bundle.protobuf import FIXED32, Field, read_fields
+from theta_tensorflow.bundle.protobuf import FIXED32, Field, Messages
 from theta_tensorflow.bundle.slices import is_slice, slice_name
 from theta_tensorflow.bundle.sstable import Entry, SSTable, read_table
 
@@ -40,6 +40,9 @@ DTYPES = {
     28: "F8_E5M2FNUZ",
 }
 """safetensors' names by TensorFlow's numbers; what is not here stays in the skeleton."""
+
+MAX_FIELDS = 2**21
+"""Fields of all entries, of which a tensor of rank 4 has 14."""
 
 _DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CRC, _SLICES = range(1, 8)
 _SHARDS, _ENDIANNESS = 1, 2
@@ -82,27 +85,25 @@ def read_index(file: Source) -> Index:
     table = read_table(file)
     if not table.entries or table.entries[0].key:
         raise CheckpointError("Expected a header as the first entry of the index")
-    head = {field.number: field.value for field in _fields(table, table.entries[0])}
+    messages = Messages(table.data, MAX_FIELDS)
+    first = table.entries[0]
+    head = {field.number: field.value for field in messages.fields(first.start, first.end)}
     shards, endianness = head.get(_SHARDS, 0), head.get(_ENDIANNESS, 0)
     if not 0 < shards <= 99999 or endianness not in (0, 1):
         raise CheckpointError(f"Expected 1 to 99999 data files, found a header that says {shards}")
-    tensors = tuple(found for entry in table.entries[1:] for found in _read_entry(table, entry))
+    tensors = tuple(found for entry in table.entries[1:] for found in _read_entry(messages, entry))
     return Index(table, shards, endianness == 1, tensors)
 
 
-def _fields(table: SSTable, entry: Entry) -> Iterator[Field]:
-    return read_fields(table.data, entry.start, entry.end)
-
-
-def _read_entry(table: SSTable, entry: Entry) -> Iterator[BundleTensor]:
+def _read_entry(messages: Messages, entry: Entry) -> Iterator[BundleTensor]:
     numbers: dict[int, int] = {}
     shape: tuple[int, ...] = ()
     crc = 0
-    for field in _fields(table, entry):
+    for field in messages.fields(entry.start, entry.end):
         if field.number == _SLICES:  # its bytes are told under the keys of its slices
             return
         if field.number == _SHAPE:
-            shape = _read_shape(table.data, field)
+            shape = _read_shape(messages, field)
         elif field.number == _CRC and field.kind == FIXED32:
             crc = field.start
         else:
@@ -119,11 +120,11 @@ def _read_entry(table: SSTable, entry: Entry) -> Iterator[BundleTensor]:
     )
 
 
-def _read_shape(data: bytes, field: Field) -> tuple[int, ...]:
+def _read_shape(messages: Messages, field: Field) -> tuple[int, ...]:
     shape: list[int] = []
-    for dimension in read_fields(data, field.start, field.end):
+    for dimension in messages.fields(field.start, field.end):
         if dimension.number == 2:
-            sizes = read_fields(data, dimension.start, dimension.end)
+            sizes = messages.fields(dimension.start, dimension.end)
             shape.append(next((size.value for size in sizes if size.number == 1), 0))
             if len(shape) > MAX_RANK:
                 raise CheckpointError(f"A tensor of more than {MAX_RANK} dimensions")

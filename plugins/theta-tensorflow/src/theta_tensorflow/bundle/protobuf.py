@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from git_theta.errors import CheckpointError
+from git_theta.errors import CheckpointError, LimitExceeded
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
@@ -44,14 +44,30 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise CheckpointError(f"Expected a number of at most 10 bytes that ends at byte {at}")
 
 
-def read_fields(data: bytes, at: int, end: int) -> Iterator[Field]:
-    """The fields of the message that lies between two offsets.
+class Messages:
+    """Messages in some bytes, of which only so many fields are read: each takes a microsecond."""
 
-    Raises
-    ------
-    CheckpointError
-        When it is malformed.
-    """
+    def __init__(self, data: bytes, fields: int) -> None:
+        self.data, self._left = data, fields
+
+    def fields(self, at: int, end: int) -> Iterator[Field]:
+        """The fields of the message that lies between two offsets.
+
+        Raises
+        ------
+        CheckpointError
+            When it is malformed.
+        LimitExceeded
+            When there are too many, in all messages together.
+        """
+        for field in _read_fields(self.data, at, end):
+            self._left -= 1
+            if self._left < 0:
+                raise LimitExceeded("Its messages have too many fields")
+            yield field
+
+
+def _read_fields(data: bytes, at: int, end: int) -> Iterator[Field]:
     while at < end:
         tag, at = read_varint(data, at)
         number, kind = tag >> 3, tag & 7
