@@ -10,7 +10,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from made_bundle import NUMBERS, QINT8, STRING, Bundle, Made, make_bundle
+from made_bundle import (
+    NUMBERS,
+    QINT8,
+    STRING,
+    Bundle,
+    Made,
+    field,
+    header,
+    make_bundle,
+    make_table,
+    varint,
+)
 from needs_framework import needs
 
 from git_theta.testing import FormatConformance, Value
@@ -59,7 +70,19 @@ class TestTensorFlow(FormatConformance):
 
     def beside(self, name: str) -> Mapping[str, bytes]:
         prefix = name.rpartition("/")[2].partition(".data-")[0]
+        if prefix == "large":
+            numbers = b"".join(
+                (field(1, varint(1)), field(2, field(2, field(1, varint(2**28)), 2), 2))
+            )
+            entry = numbers + field(5, varint(2**30))
+            return {"large.index": make_table([(b"", header(1)), (b"x", entry)])}
         return {f"{prefix}.index": self.bundles[name].index}
+
+    def large(self, folder: Path) -> Path:
+        path = folder / "large.data-00000-of-00001"
+        with path.open("wb") as out:
+            out.truncate(2**30)
+        return path
 
     def expected(self, name: str) -> Mapping[str, Value]:
         if name.endswith("2"):
@@ -70,10 +93,10 @@ class TestTensorFlow(FormatConformance):
         return EXPECTED | more | {"quantized": Value("I8", (3,), b"\1\2\3")}
 
 
-def hdf5(**more: Any) -> bytes:
+def hdf5(**options: Any) -> bytes:
     h5py = needs("h5py")
     out = io.BytesIO()
-    with h5py.File(out, "w") as file:
+    with h5py.File(out, "w", **options) as file:
         group = file.create_group("layers/dense/vars")
         group["0"] = RNG.standard_normal((8, 3), "f4")
         group["1"] = RNG.standard_normal(3, "f4").astype(">f4")
@@ -91,8 +114,6 @@ def hdf5(**more: Any) -> bytes:
         file["text"] = "words"
         for number in range(12):
             file[f"many/{number:02}"] = np.full(number, number, "i4")
-        for name, value in more.items():
-            file[name] = value
     return out.getvalue()
 
 
@@ -131,7 +152,13 @@ class TestHdf5(FormatConformance):
     writes = True
 
     def samples(self) -> Mapping[str, bytes]:
-        return {"model.weights.h5": hdf5()}
+        return {"model.weights.h5": hdf5(), "latest.h5": hdf5(libver="latest")}
+
+    def large(self, folder: Path) -> Path:
+        path = folder / "large.h5"
+        with needs("h5py").File(path, "w") as file:
+            file.create_dataset("x", (2**28,), "f4")[-1] = 1
+        return path
 
     def oracle(self, file: Path) -> Mapping[str, Value]:
         return read_hdf5(file)

@@ -74,12 +74,15 @@ def test_the_latest_structures_are_read_where_groups_are_small(tmp_path: Path) -
     assert len(names(make(tmp_path / "m.h5", fill, track_order=True))) == 3
 
 
-def test_links_in_a_heap_are_refused_with_the_way_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [9, 600, 5000], ids=["block", "table", "table of tables"])
+def test_links_in_a_heap_are_found(tmp_path: Path, count: int) -> None:
     def fill(file: Any) -> None:
-        for number in range(20):
-            file[f"x{number}"] = np.ones(3, "f4")
+        group = file.create_group("layers")
+        for number in range(count):
+            group[f"a_layer_with_a_long_name_{number:090}"] = np.float32(number)
 
-    assert "libver='latest'" in refused(make(tmp_path / "m.h5", fill, libver="latest"))
+    found = names(make(tmp_path / "m.h5", fill, libver="latest"))
+    assert found == [f"layers/a_layer_with_a_long_name_{number:090}" for number in range(count)]
 
 
 def test_cycles_and_aliases_end(tmp_path: Path) -> None:
@@ -97,11 +100,13 @@ def test_cycles_and_aliases_end(tmp_path: Path) -> None:
 # ---- other files ---------------------------------------------------------------------------------
 
 
-def test_an_external_link_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [1, 20])
+def test_an_external_link_is_refused(tmp_path: Path, beside: int) -> None:
     h5py = needs("h5py")
 
     def fill(file: Any) -> None:
-        file["inside"] = np.ones(3, "f4")
+        for number in range(beside):
+            file[f"inside{number}"] = np.ones(3, "f4")
         file["outside"] = h5py.ExternalLink(SECRET, "/")
 
     assert "link to another file" in refused(make(tmp_path / "m.h5", fill))

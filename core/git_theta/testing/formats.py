@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from unittest import SkipTest
 
 from git_theta.checkpoint import Layout, check_layout
 from git_theta.errors import CheckpointError, MissingPluginError
-from git_theta.formats.detect import Context, detect
+from git_theta.formats.detect import Context, beside, detect
 from git_theta.formats.interface import HEAD_BYTES, CheckpointFormat, TensorData
 from git_theta.plugins import Plugins
 from git_theta.source import BytesSource, Source
@@ -131,6 +132,20 @@ class FormatConformance:
             self._scan_in_bounds(large, large.name)
         for name, data in self.samples().items():
             self._scan_in_bounds(write_sample(tmp_path, name, data), name)
+
+    def test_folders_are_found_among_any_names(self) -> None:
+        """Folders that are told are those of some file, and their patterns are what they may be."""
+        names = [*self.samples(), "", "a", "a/", "a/b c/\n", "/a", "../a", "é/\udcff"]
+        for name in self.samples():
+            names += [beside(f"deep/er/{name}", other) for other in self.beside(name)]
+            names.append(f"deep/er/{name}")
+        for folder, patterns in self.format.folders(names).items():
+            inside = [name for name in names if not folder or name.startswith(f"{folder}/")]
+            assert inside, f"Expected the folder of some file, found {folder!r}"
+            assert patterns, f"Expected patterns for what lies in {folder!r}"
+            for pattern in patterns:
+                plain = pattern and not re.search(r"^[/!#]|[\[\\\s]", pattern)
+                assert plain, f"Expected a relative pattern of *, ? and **, found {pattern!r}"
 
     # ---- writing ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from git_theta.errors import CheckpointError
 from theta_tensorflow.hdf5.headers import LINK, LINK_INFO, SYMBOL_TABLE, Message
+from theta_tensorflow.hdf5.heaps import read_heap
 from theta_tensorflow.hdf5.structure import UNDEFINED, Structure, decoded, unpack
 
 _HARD, _SOFT, _EXTERNAL = 0, 1, 64
@@ -36,7 +37,7 @@ def read_links(structure: Structure, messages: Sequence[Message]) -> Iterator[Li
     Raises
     ------
     CheckpointError
-        When one of its links leads to another file, or it keeps links in a way that is not read.
+        When one of its links leads to another file, or it is malformed.
     """
     for kind, data, _ in messages:
         if kind == SYMBOL_TABLE:
@@ -45,7 +46,7 @@ def read_links(structure: Structure, messages: Sequence[Message]) -> Iterator[Li
         elif kind == LINK:
             yield from _read_link(data)
         elif kind == LINK_INFO:
-            _check_compact(data)
+            yield from _read_many(structure, data)
 
 
 def _read_link(data: bytes) -> Iterator[Link]:
@@ -67,15 +68,14 @@ def _read_link(data: bytes) -> Iterator[Link]:
         raise CheckpointError(f"{name!r} is a link to another file, which is not followed")
 
 
-def _check_compact(data: bytes) -> None:
+def _read_many(structure: Structure, data: bytes) -> Iterator[Link]:
+    """The links of a group that has more than its header shall hold."""
     flags = unpack("BB", data)[1]
-    heap = unpack("Q", data, 2 + 8 * (flags & 1))[0]
+    heap, tree = unpack("QQ", data, 2 + 8 * (flags & 1))
     if heap != UNDEFINED:
-        raise CheckpointError(
-            "A group keeps its links in a heap of the kind that libver='latest' makes for many, "
-            "which is not read",
-            remedy="Save it without libver='latest' and track_order to have its groups seen",
-        )
+        for message in read_heap(structure, heap, tree):
+            structure.charge(0)
+            yield from _read_link(message)
 
 
 def _read_table(structure: Structure, tree: int, heap: int) -> Iterator[Link]:
