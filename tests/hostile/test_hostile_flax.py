@@ -79,7 +79,7 @@ def test_files_of_others_are_told_apart_without_a_warning(what: str) -> None:
 def test_a_file_that_claims_to_be_msgpack_is_told_to_be_none() -> None:
     found = detect(BytesSource(OTHERS["the byte of no item"]), "m.msgpack", installed())
     assert found.formats == ("unknown",)
-    assert "m.msgpack looks like flax-msgpack but is not: Byte 3 begins no item" in found.warning
+    assert "m.msgpack looks like flax-msgpack but cannot be read as such: Byte 3" in found.warning
     assert detect(BytesSource(OTHERS["no array"]), "m.msgpack", installed()).warning == ""
 
 
