@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from git_theta.checkpoint import Layout
 from git_theta.errors import CheckpointError, FormatMismatch, LimitExceeded
 from git_theta.formats.interface import CheckpointFormat, ScanContext
 from git_theta.source import Source
-from theta_flax.ocdbt.nodes import MANIFEST, Leaf, Place, read_manifest
+from theta_flax.folders import find_ocdbt
+from theta_flax.ocdbt.nodes import MANIFEST, MANIFEST_FILE, Leaf, Place, read_manifest
 from theta_flax.ocdbt.tree import walk
 from theta_flax.zarr.chunks import MAX_CHUNKS, Chunk, find_chunks, lay_out
 from theta_flax.zarr.metadata import (
@@ -20,9 +21,6 @@ from theta_flax.zarr.metadata import (
     read_bounded,
     tell_packed,
 )
-
-MANIFEST_FILE = "manifest.ocdbt"
-"""The file in a store's folder that tells where its tree begins."""
 
 MAX_METADATA = 2**25
 """Bytes of all metadata of a store's arrays."""
@@ -53,6 +51,10 @@ class Ocdbt(CheckpointFormat):
         own = matched[1]
         values, arrays = _read_store(own, manifest, _opener(file, own, context))
         return lay_out(_find_all(file, values, arrays))
+
+    def folders(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The Orbax checkpoints, and what in them are data files."""
+        return find_ocdbt(names)
 
 
 _MAGIC = MANIFEST.to_bytes(4, "big")

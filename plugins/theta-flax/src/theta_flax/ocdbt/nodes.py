@@ -18,6 +18,9 @@ from theta_flax.ocdbt.fields import Fields
 MAX_NODE = 2**25
 """Bytes of a node, packed and unpacked."""
 
+MANIFEST_FILE = "manifest.ocdbt"
+"""The file in a store's folder that tells where its tree begins."""
+
 MANIFEST = 0x0CDB3A2A
 """The magic number of a manifest."""
 NODE = 0x0CDB20DE

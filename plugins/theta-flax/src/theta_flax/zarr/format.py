@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from git_theta.checkpoint import MAX_RANK, Layout
 from git_theta.errors import CheckpointError, FormatMismatch
 from git_theta.formats.interface import CheckpointFormat, ScanContext
 from git_theta.source import Source
+from theta_flax.folders import find_zarr
 from theta_flax.names import WHOLE
 from theta_flax.zarr.chunks import find_chunks, lay_out
 from theta_flax.zarr.metadata import (
@@ -47,6 +48,10 @@ class Zarr(CheckpointFormat):
             raise CheckpointError(tell_packed(found.array, said), remedy=REMEDY)
         place = [int(number) for number in where.groups()]
         return lay_out(list(find_chunks(found.array, said, place, file, 0, file.size)))
+
+    def folders(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The Orbax checkpoints, and what in them are chunks."""
+        return find_zarr(names)
 
 
 class _Found(NamedTuple):
