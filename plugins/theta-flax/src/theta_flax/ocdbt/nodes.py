@@ -1,8 +1,6 @@
 """The manifest and the B-tree nodes of OCDBT.
 
-https://google.github.io/tensorstore/kvstore/ocdbt/ has the format. Checksums are not looked at:
-whatever a damaged node says is checked as what a hostile one says, and the files are kept byte for
-byte all the same.
+https://google.github.io/tensorstore/kvstore/ocdbt/ has the format.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import zstandard
 
 from git_theta.errors import CheckpointError, LimitExceeded
 from git_theta.source import Source
+from theta_flax.checksums import check_crc
 from theta_flax.ocdbt.fields import Fields
 
 MAX_NODE = 2**25
@@ -142,10 +141,9 @@ def _unpack(file: Source, magic: int) -> Fields:
             f"Expected a node of {file.size} bytes and version 0, "
             f"found {nbytes} bytes, version {version}, compression {compression}"
         )
-    body = bytes(file.read(14, nbytes - 18))
-    if not compression:
-        return Fields(body)
-    return Fields(_decompress(body))
+    data = bytes(file.read(0, nbytes - 4))
+    check_crc(data, file.read(nbytes - 4, 4), "a node of OCDBT")
+    return Fields(_decompress(data[14:]) if compression else data[14:])
 
 
 def _decompress(body: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, product
 from math import prod
 from operator import mul
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from git_theta.checkpoint import Buffer, Layout, Tensor
 from git_theta.errors import CheckpointError, LimitExceeded
 from git_theta.source import Source
+from theta_flax.checksums import check_crc
 from theta_flax.names import Namer
 from theta_flax.zarr.metadata import Index, ZarrArray
 
@@ -62,8 +63,7 @@ def find_chunks(
         yield Chunk(array, said, tuple(where), start)
         return
     counts = [whole // part for whole, part in zip(said.stored, said.chunk, strict=True)]
-    table, first = _find_table(array, said.index, prod(counts), nbytes)
-    entries = _read_entries(file, start + table, prod(counts))
+    entries, first = _read_table(array, said.index, prod(counts), file.window(start, nbytes))
     for inner, (offset, length) in zip(product(*map(range, counts)), entries, strict=True):
         if offset == length == _MISSING:
             continue
@@ -95,21 +95,20 @@ def _check_length(array: str, expected: int, found: int) -> None:
         )
 
 
-def _find_table(array: str, index: Index, count: int, nbytes: int) -> tuple[int, int]:
-    """Where in a shard its table begins, and where the first chunk may."""
+def _read_table(
+    array: str, index: Index, count: int, shard: Source
+) -> tuple[Iterable[tuple[int, int]], int]:
+    """Offset and length of each chunk of a shard, and where the first chunk may begin."""
     if count > MAX_CHUNKS:
         raise LimitExceeded(f"Expected at most {MAX_CHUNKS} chunks in a shard, found {count}")
-    length = count * _ENTRY.size + _CHECKSUM * index.checksum
-    if length > nbytes:
+    table = count * _ENTRY.size
+    length = table + _CHECKSUM * index.checksum
+    if length > shard.size:
         raise CheckpointError(f"Expected a shard of {array!r} to have a table of {length} bytes")
-    return (nbytes - length, 0) if index.at_end else (0, length)
-
-
-def _read_entries(file: Source, start: int, count: int) -> Iterator[tuple[int, int]]:
-    block = 2**12
-    for first in range(0, count, block):
-        length = min(block, count - first) * _ENTRY.size
-        yield from _ENTRY.iter_unpack(file.read(start + first * _ENTRY.size, length))
+    data = bytes(shard.read(shard.size - length if index.at_end else 0, length))
+    if index.checksum:
+        check_crc(data[:table], data[table:], f"the table of a shard of {array!r}")
+    return _ENTRY.iter_unpack(data[:table]), 0 if index.at_end else length
 
 
 def _crop(said: ZarrArray, where: Sequence[int]) -> tuple[int, ...] | None:
