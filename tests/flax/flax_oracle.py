@@ -15,6 +15,9 @@ import pytest
 if os.environ.get("CI", "").lower() not in ("1", "true"):
     pytest.importorskip("flax.serialization", reason="flax is not installed")
 
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")  # for sharding
+
+import jax
 import numpy as np
 from flax import serialization
 
@@ -47,7 +50,12 @@ def load(file: bytes | Path) -> Any:
 
 def name_all(content: Any) -> dict[str, Value]:
     """All arrays that flax restored and that have a dtype of ours, by where they hang."""
-    return {path: to_value(array) for path, array in _walk(content, None)}
+    return {path: to_value(array) for path, array in find_arrays(content).items()}
+
+
+def find_arrays(content: Any) -> dict[str, Any]:
+    """The same as arrays."""
+    return dict(_walk(content, None))
 
 
 def to_value(array: Any) -> Value:
@@ -59,5 +67,5 @@ def _walk(content: Any, path: str | None) -> Iterator[tuple[str, Any]]:
         parts = content.items() if isinstance(content, dict) else enumerate(content)
         for key, part in parts:
             yield from _walk(part, str(key) if path is None else f"{path}.{key}")
-    elif isinstance(content, np.ndarray | np.generic) and content.dtype.name in DTYPES:
+    elif isinstance(content, np.ndarray | np.generic | jax.Array) and content.dtype.name in DTYPES:
         yield path or "array", content
