@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from git_theta.errors import CheckpointError, LimitExceeded
 
+_LONGEST = 10  # bytes of a number
+
 MAX_ROWS = 2**19
 """Rows of a node, of which each is a key or a file."""
 
@@ -39,10 +41,11 @@ class Fields:
     def number(self) -> int:
         """A number of at most 64 bits, seven in a byte, the lowest first."""
         number = shift = 0
-        while shift < 64:
-            (byte,) = self.take(1)
+        for pos in range(self._pos, min(self._pos + _LONGEST, self.size)):
+            byte = self._data[pos]
             number |= (byte & 127) << shift
             if byte < 128:
+                self._pos = pos + 1
                 return number
             shift += 7
         raise CheckpointError("Expected a number of at most 64 bits in a node")
