@@ -195,7 +195,7 @@ def test_kernel_and_one_plugin_work_alone(kernel_and_pytorch: Path, tmp_path: Pa
     assert found["failures"] == found["conflicts"] == []
 
 
-def test_frameworks_without_a_format_yet_are_plugins_that_load() -> None:
-    for name in ("theta-flax",):
+def test_every_framework_has_formats() -> None:
+    for name in ("theta-flax", "theta-pytorch", "theta-tensorflow"):
         (entry,) = distribution(name).entry_points.select(group="git_theta")
-        assert entry.load().__version__ == distribution(name).version
+        assert entry.load().theta_checkpoint_formats()
