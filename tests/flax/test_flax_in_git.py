@@ -11,6 +11,7 @@ import flax_oracle as oracle
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import torch
 import training
 from flax import nnx, serialization
 from safetensors.numpy import save_file
@@ -128,3 +129,28 @@ def shown(repo: Repository, path: str) -> dict[str, str]:
     """The digests of a checkpoint's groups, by name."""
     found = json.loads(repo.git("theta", "show", path, "--json"))
     return {group["name"]: group["blake3"] for group in found["groups"]}
+
+
+def test_equal_weights_are_stored_once_whatever_they_are_saved_by(
+    theta_repo: MakeRepository,
+) -> None:
+    rng = np.random.default_rng(3)
+    weights = {name: rng.standard_normal((300, 200), np.float32) for name in ("a", "b")}
+    repo = theta_repo("repo")
+    repo.git("theta", "track", "*.safetensors", "*.pt", "*.msgpack")
+    save_file(weights, repo.path / "model.safetensors")
+    commit(repo, "safetensors")
+    taken = stored(repo)
+    torch.save({n: torch.from_numpy(w) for n, w in weights.items()}, repo.path / "model.pt")
+    (repo.path / "model.msgpack").write_bytes(serialization.msgpack_serialize(dict(weights)))
+    for folder, ocdbt in (("zarr", False), ("ocdbt", True)):
+        handler = ocp.PyTreeCheckpointHandler(use_ocdbt=ocdbt, use_compression=False)
+        with ocp.Checkpointer(handler) as checkpointer:
+            checkpointer.save(repo.path / folder, weights)
+        repo.git("theta", "track", f"{folder}/")
+    commit(repo, "The same by torch, flax and Orbax")
+    names = ("model.safetensors", "model.pt", "model.msgpack", "zarr", "ocdbt")
+    first, *others = [shown(repo, name) for name in names]
+    assert len(first) == 2
+    assert all(other == first for other in others)
+    assert stored(repo) - taken < 10_000

@@ -111,7 +111,6 @@ FORMS = {
     "zarr": orbax("ckpt", "zarr", use_ocdbt=False, use_compression=False),
     "zarr3": orbax("ckpt", "zarr", use_ocdbt=False, use_zarr3=True, use_compression=False),
     "ocdbt": orbax("ckpt", "ocdbt", use_compression=False),
-    "sharded zarr": orbax("ckpt", "zarr", sharded=True, use_ocdbt=False, use_compression=False),
     "sharded ocdbt": orbax("ckpt", "ocdbt", sharded=True, use_compression=False),
     "compressed": orbax("ckpt", "unknown"),
 }
