@@ -103,7 +103,7 @@ def test_a_malformed_part_is_told_of_and_the_others_are_read() -> None:
     file = archive({"bad.npy": b"\x93NUMPY\x09\x09 and more", "good.npy": npy(np.ones(2))})
     found = detect(BytesSource(file), "x.zip", Plugins())
     assert [tensor.name for tensor in found.layout.tensors] == ["good"]
-    assert "bad.npy looks like npy but is not" in found.warning
+    assert "bad.npy looks like npy but cannot be read" in found.warning
 
 
 def test_of_many_malformed_parts_three_are_told_of_and_the_others_counted() -> None:
@@ -111,7 +111,7 @@ def test_of_many_malformed_parts_three_are_told_of_and_the_others_counted() -> N
     parts = {f"{number}{'x' * 5000}.npy": bad for number in range(50)}
     found = detect(BytesSource(archive({**parts, "good.npy": npy(np.ones(2))})), "x.zip", Plugins())
     assert [tensor.name for tensor in found.layout.tensors] == ["good"]
-    assert found.warning.count(" looks like npy but is not") == 3
+    assert found.warning.count(" looks like npy but cannot be read") == 3
     assert found.warning.endswith("; and 47 more")
     assert len(found.warning) < 1300
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 
+import msgpack
 import pytest
 
-FRAMEWORKS = {"torch", "tensorflow", "jax", "jaxlib", "flax", "keras", "h5py", "ml_dtypes", "orbax"}
+FRAMEWORKS = {
+    "torch",
+    "tensorflow",
+    "jax",
+    "jaxlib",
+    "flax",
+    "keras",
+    "h5py",
+    "ml_dtypes",
+    "orbax",
+    "tensorstore",
+}
 
 
 def imported(stderr):
@@ -81,6 +94,26 @@ def test_the_filter_imports_none_for_tensorflow_and_keras(tracked, importing, we
         assert found & FRAMEWORKS == set()
     assert "hdf5" in tracked.git("show", "HEAD:m.h5").split("\n")[1]
     assert "tensorflow" in tracked.git("show", "HEAD:.data-00000-of-00001").split("\n")[1]
+
+
+def test_the_filter_imports_none_for_flax_and_orbax(tracked, importing):
+    array = msgpack.ExtType(1, msgpack.packb(((8,), "float32", bytes(32))))
+    said = {"zarr_format": 2, "shape": [8], "chunks": [8], "dtype": "<f4", "order": "C"}
+    said |= {"compressor": None, "filters": None}
+    tracked.git("theta", "track", "*.msgpack", "ckpt/w/0")
+    tracked.write("m.msgpack", msgpack.packb({"w": array}))
+    tracked.write("ckpt/w/.zarray", json.dumps(said).encode())
+    tracked.write("ckpt/w/0", bytes(32))
+    for command in (["add", "."], ["commit", "-qm", "Models"], ["status"], ["checkout", "."]):
+        if command == ["status"]:
+            tracked.write("m.msgpack", msgpack.packb({"v": array}))
+            tracked.write("ckpt/w/0", bytes(31) + b"1")
+        tracked.git(*command)
+        found = importing()
+        assert command[0] == "commit" or "git_theta" in found
+        assert found & FRAMEWORKS == set()
+    assert "flax-msgpack" in tracked.git("show", "HEAD:m.msgpack").split("\n")[1]
+    assert "zarr" in tracked.git("show", "HEAD:ckpt/w/0").split("\n")[1]
 
 
 def test_an_unchanged_file_is_cleaned_without_reading_any_format(tracked, importing, model):

@@ -206,7 +206,7 @@ def test_git_finds_the_manual_page_of_an_installation(
     assert "version machine learning models with git" in page
 
 
-def test_frameworks_without_a_format_yet_are_plugins_that_load() -> None:
-    for name in ("theta-flax",):
+def test_every_framework_has_formats() -> None:
+    for name in ("theta-flax", "theta-pytorch", "theta-tensorflow"):
         (entry,) = distribution(name).entry_points.select(group="git_theta")
-        assert entry.load().__version__ == distribution(name).version
+        assert entry.load().theta_checkpoint_formats()

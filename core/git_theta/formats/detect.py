@@ -225,7 +225,7 @@ def _warning(format: CheckpointFormat, who: str, fault: BaseException, context: 
     where = _shortened(context.path or "the file", MAX_NAME)
     what = _shortened(str(fault), MAX_FAULT)
     if isinstance(fault, CheckpointError):
-        return f"{where} looks like {format.name} but is not: {what}"
+        return f"{where} looks like {format.name} but cannot be read as such: {what}"
     return f"{where}: the format {format.name} of {who} failed: {type(fault).__name__}: {what}"
 
 

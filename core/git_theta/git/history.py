@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from itertools import islice, takewhile
 from pathlib import PurePosixPath
 
 from git_theta.errors import GitError
@@ -17,6 +18,8 @@ MAX_COMMITS = 256
 """How many of the last commits are searched for what a file may descend from."""
 MAX_OLDER = 12
 """Most versions that a file is compared with."""
+MAX_RANKED = 2048
+"""Most files whose paths are compared with its path."""
 MAX_TEXT = 16 * 2**20
 """Bytes of their metadata together: parsing takes time."""
 
@@ -25,21 +28,25 @@ def older_metadata(repository: Repository, path: str) -> Iterator[bytes]:
     """Metadata of what a file may descend from, the likeliest first.
 
     Versions of the path in the last commits of all branches, then files of the same suffix there
-    and in the index.
+    and in the index, those first whose paths end alike: a trainer may save each step into a folder
+    of its own, of many files.
     """
     same: dict[str, None] = {}
-    others: dict[str, None] = {}
+    others: dict[str, str] = {}
     suffix = PurePosixPath(path).suffix
     for oid, where in _changed(repository):
         if where == path:
             same[oid] = None
         elif PurePosixPath(where).suffix == suffix:
-            others[oid] = None
+            others.setdefault(oid, where)
     for entry in entries(repository, None, everywhere=True):
         if entry.path != path:
-            others[entry.oid] = None
+            others.setdefault(entry.oid, entry.path)
     found, nbytes = 0, 0
-    for oid in {**same, **others}:
+    alike = sorted(
+        islice(others, MAX_RANKED), key=lambda oid: _common_end(path, others[oid]), reverse=True
+    )
+    for oid in {**same, **dict.fromkeys(alike), **others}:
         size = _size(repository, oid)
         if not size or nbytes + size > MAX_TEXT:
             continue
@@ -49,6 +56,14 @@ def older_metadata(repository: Repository, path: str) -> Iterator[bytes]:
             found, nbytes = found + 1, nbytes + size
         if found == MAX_OLDER:
             return
+
+
+def _common_end(one: str, other: str) -> tuple[int, int]:
+    """How many last parts two paths have in common, and how many their folders have."""
+    pairs = list(zip(reversed(one.split("/")), reversed(other.split("/")), strict=False))
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    folders = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs[1:]))
+    return common, folders
 
 
 def _changed(repository: Repository) -> Iterator[tuple[str, str]]:

@@ -250,7 +250,7 @@ class FormatConformance:
 
     def _scan_in_bounds(self, path: Path, name: str) -> None:
         context = self._context(name)
-        with opened(path) as file, at_most(self.memory_bound, f"a scan of {path.name}"):
+        with opened(path) as file, at_most(self.memory_bound, f"a scan of {name}"):
             check_layout(self.format.scan(file, context), file.size)
 
     def _scan(self, name: str, data: bytes | Source, context: Context | None = None) -> Layout:

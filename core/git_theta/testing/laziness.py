@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-FRAMEWORKS = ("torch", "tensorflow", "jax", "keras", "flax")
+FRAMEWORKS = ("torch", "tensorflow", "jax", "keras", "flax", "orbax", "tensorstore")
 """What filter, status, diff and checkout must never import."""
 
 

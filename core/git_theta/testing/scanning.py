@@ -74,8 +74,9 @@ def assert_same_values(
 def write_sample(
     folder: Path, name: str, data: bytes, others: Mapping[str, bytes] | None = None
 ) -> Path:
-    """A file in ``folder``, and others beside it."""
-    path = folder / Path(name).name
+    """A file below ``folder``, and others near it."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     for other, content in (others or {}).items():
         (path.parent / other).parent.mkdir(parents=True, exist_ok=True)

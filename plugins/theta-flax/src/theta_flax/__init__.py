@@ -1,6 +1,7 @@
-"""Flax for git-theta: registered with the kernel, offers no format yet.
+"""Flax's and Orbax's files for git-theta: found and spliced without jax, written anew through flax.
 
-Until it does, the kernel stores Flax's files byte-exactly as unknown files.
+msgpack is read item by item (:mod:`packed`), its arrays are named by where they hang (:mod:`walk`).
+Orbax's arrays are chunks of zarr (:mod:`zarr`), in files of their own or in a store (:mod:`ocdbt`).
 """
 
 __version__ = "1.0.0"
