@@ -24,7 +24,7 @@ def team(tracked, model, tmp_path):
     return tracked
 
 
-@pytest.mark.parametrize("tidy", [["gc", "--prune", "now"], ["repack"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("tidy", [["gc"], ["repack"]], ids=lambda words: words[0])
 def test_adds_prunes_and_fetches_disturb_each_other_in_no_way(team, model, tmp_path, tidy):
     other = team.at(tmp_path / "other")
     for turn in range(2):

@@ -46,7 +46,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def copy(folder: Path, repository: Path) -> None:
-    shutil.copytree(folder, repository, dirs_exist_ok=True)
+    # as a framework writes them, with the time of now: git looks at that and the size first
+    shutil.copytree(folder, repository, dirs_exist_ok=True, copy_function=shutil.copyfile)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
