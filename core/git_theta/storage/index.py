@@ -196,8 +196,9 @@ class Index:
             rows = self._db.execute(
                 f"SELECT key, pack, payload, slot, depth FROM buffers WHERE key IN ({marks})", batch
             )
-            for key, pack, payload, slot, depth in rows:
-                places.setdefault(key, []).append(Location(packs[pack], payload, slot, depth))
+            for key, number, payload, slot, depth in rows:
+                if pack := packs.get(number):  # else another process has only just indexed it
+                    places.setdefault(key, []).append(Location(pack, payload, slot, depth))
         for locations in places.values():
             if len(locations) > 1:
                 locations.sort(key=lambda at: (at.depth, at.pack, at.payload))
