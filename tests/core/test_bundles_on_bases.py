@@ -133,6 +133,18 @@ def test_a_group_of_a_bundle_needs_its_own_base_alone(tmp_path: Path) -> None:
                     reader.open(buffer)
 
 
+def test_a_buffer_that_cannot_be_read_leaves_its_neighbours_readable(tmp_path: Path) -> None:
+    one = biases(count=10)
+    with LocalStore(tmp_path) as store:
+        before = clean_file(file_of(one), store)
+        text = clean_file(file_of(stepped(one, 1)), store, previous=before)
+        ways, buffers = Ways(store), identities(text)
+        located = ways.find(buffers)
+        assert len({location[:2] for location in located.values()}) == 1
+        ways.avoid(located[buffers[0]])
+        assert ways.find(buffers).keys() == set(buffers[1:])
+
+
 def test_blocks_that_are_shorter_than_their_buffers_are_told_by_their_own_length() -> None:
     def column(*numbers: int) -> bytes:
         return np.array(numbers, "<u4").tobytes()
