@@ -35,6 +35,7 @@ _SCHEMA = (
     f"PRAGMA user_version = {_VERSION}",
 )
 _PAGE = 1024  # bytes: an add of a few buffers grows the file by a few pages
+# whoever puts a dtype between others raises _VERSION
 _DTYPES = {dtype: number << 56 for number, dtype in enumerate(BITS)}
 _read_key = struct.Struct("<q").unpack_from
 _WAIT = 60.0  # seconds that a writer waits for another one
