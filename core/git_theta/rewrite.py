@@ -41,8 +41,6 @@ FAR = 12
 BATCH = 2**14
 """Buffers that are open at once."""
 
-Located = Mapping[BufferId, Sequence[Location]]
-
 
 class Version(NamedTuple):
     """A version of a file in history."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from git_theta.rewrite import Version
 from git_theta.storage.chain import Ways
 from git_theta.storage.decode import Reader
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import MAX_DEPTH, BufferId, Column, Payload
+from git_theta.storage.payload import MAX_DEPTH, BufferId, Column, Payload, parse_payload
 from git_theta.storage.verify import verify_packs
 
 Groups = dict[str, NDArray[np.float32]]
@@ -130,6 +131,31 @@ def test_a_group_of_a_bundle_needs_its_own_base_alone(tmp_path: Path) -> None:
             else:
                 with pytest.raises(MissingPackError):
                     reader.open(buffer)
+
+
+def test_a_buffer_that_cannot_be_read_leaves_its_neighbours_readable(tmp_path: Path) -> None:
+    one = biases(count=10)
+    with LocalStore(tmp_path) as store:
+        before = clean_file(file_of(one), store)
+        text = clean_file(file_of(stepped(one, 1)), store, previous=before)
+        ways, buffers = Ways(store), identities(text)
+        located = ways.find(buffers)
+        assert len({location[:2] for location in located.values()}) == 1
+        ways.avoid(located[buffers[0]])
+        assert ways.find(buffers).keys() == set(buffers[1:])
+
+
+def test_blocks_that_are_shorter_than_their_buffers_are_told_by_their_own_length() -> None:
+    def column(*numbers: int) -> bytes:
+        return np.array(numbers, "<u4").tobytes()
+
+    row = [
+        300, 0, b"", 2, 400, [["U8", bytes(64)]],
+        [[1, "U8", 300, column(100, 200), column(100, 200)]],
+        [["U8", bytes(64), column(1000, 500)]],
+    ]  # fmt: skip
+    payload = parse_payload(msgpack.packb(row), [("dense", "x"), ("raw", "x")], 0)
+    assert [payload.stored(slot) for slot in range(2)] == [100, 200]
 
 
 def test_repacking_keeps_short_groups_on_their_bases(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,6 +119,18 @@ def test_packs_that_come_and_go_are_noticed(tmp_path: Path) -> None:
         with pytest.raises(MissingPackError, match=f"Pack {pack} is not in the store"):
             store.pack(pack)
     check(tmp_path / "two")
+
+
+def test_what_another_process_indexes_while_buffers_are_looked_up_is_left_out(
+    tmp_path: Path,
+) -> None:
+    pack = fill(tmp_path)
+    with LocalStore(tmp_path) as store:
+        database = sqlite3.connect(tmp_path / "index.sqlite")
+        with database:  # names of packs are read first: this is what was added since
+            database.execute("DELETE FROM packs WHERE id = ?", (pack,))
+        database.close()
+        assert store.find([SHORT.identity]) == {}
 
 
 def test_rebuilt_index_is_the_same(tmp_path: Path) -> None:

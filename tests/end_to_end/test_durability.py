@@ -20,17 +20,23 @@ from git_theta.storage.local import LocalStore
         ({"core.fsync": "none"}, False),
         ({"core.fsync": "loose-object,reference"}, True),
         ({"core.fsync": "objects"}, True),
-        ({"core.fsync": "committed,-loose-object"}, False),
+        ({"core.fsync": "reference,-loose-object"}, False),
+        ({"core.fsync": "committed,-loose-object"}, True),
         ({"core.fsync": "-pack"}, False),
-        ({"core.fsync": "added,none"}, False),
+        ({"core.fsync": "added,none"}, True),
         ({"core.fsyncObjectFiles": "true"}, True),
         ({"core.fsyncObjectFiles": "false"}, False),
-        ({"core.fsyncObjectFiles": "true", "core.fsync": "none"}, False),
+        ({"core.fsyncObjectFiles": "true", "core.fsync": "none"}, True),
     ],
 )
 def test_git_says_what_is_flushed(repo, monkeypatch, settings, expected):
     for name, value in settings.items():
         repo.git("config", name, value)
+    repo.write("loose", b"object")
+    monkeypatch.setenv("GIT_TRACE2_EVENT", "1")
+    traced = repo.run("hash-object", "-w", "loose").stderr
+    monkeypatch.delenv("GIT_TRACE2_EVENT")
+    assert ("fsync/hardware-flush" in traced) is expected
     monkeypatch.chdir(repo.path)
     flushes_objects.cache_clear()
     assert flushes_objects() is expected

@@ -210,5 +210,9 @@ def test_show_and_ls_files_take_a_folder_for_one_checkpoint(toy):
     ]
     rows = json.loads(toy.git("theta", "ls-files", "--json", "HEAD"))
     assert {row["checkpoint"] for row in rows} == {"sub/"}
+    save(toy, "c", folder=".")
+    toy.git("add", ".")
+    rows = json.loads(toy.git("theta", "ls-files", "--json"))
+    assert {row["checkpoint"] for row in rows if "c.toy" in row["path"]} == {"./"}
     assert "nothing at HEAD:none" in toy.refused("git", "theta", "show", "HEAD:none")
     assert "'NONE'" in toy.refused("git", "theta", "show", "NONE:sub")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_bundle import STRING, Made, make_block, make_bundle, make_table, masked
 
-from git_theta.errors import CheckpointError
+from git_theta.errors import CheckpointError, LimitExceeded
 from git_theta.formats.detect import Detected, detect
 from git_theta.plugins import installed
 from git_theta.source import BytesSource, Source
@@ -79,6 +79,16 @@ def test_tables_that_claim_much_are_refused() -> None:
     packed[end + 1 : end + 5] = struct.pack("<I", masked(bytes(packed[: end + 1])))
     with pytest.raises(CheckpointError, match="compressed"):
         read_table(BytesSource(bytes(packed)))
+
+
+def test_keys_take_no_more_memory_than_an_index_may_have(monkeypatch):
+    entries = [(b"k" * 1000 + b"%03d" % n, bytes(500)) for n in range(100)]
+    data = make_table(entries, 100, 100)
+    monkeypatch.setattr(sstable, "MAX_KEYS", 100_300)
+    assert len(read_table(BytesSource(data)).entries) == 100
+    monkeypatch.setattr(sstable, "MAX_KEYS", 100_299)
+    with pytest.raises(LimitExceeded):
+        read_table(BytesSource(data))
 
 
 def test_crcs_are_those_of_the_published_check_value() -> None:

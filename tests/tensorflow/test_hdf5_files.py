@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from needs_framework import needs
 
+from git_theta.errors import LimitExceeded
 from git_theta.formats.detect import Detected, detect
 from git_theta.plugins import installed
 from git_theta.source import BytesSource
+from theta_tensorflow.hdf5.structure import Structure
 
 SECRET = "/etc/hostname"
 
@@ -147,6 +149,20 @@ def test_sizes_that_lie_are_refused(tmp_path: Path, size: int) -> None:
     data = one(tmp_path)
     at = data.rindex(struct.pack("<Q", 256))  # its layout stands last in a dataset's header
     assert "as its layout says" in refused(data[:at] + struct.pack("<Q", size) + data[at + 8 :])
+
+
+def test_a_name_without_an_end_is_given_up_soon() -> None:
+    read: list[int] = []
+
+    class Counted(BytesSource):
+        def _read(self, offset: int, nbytes: int) -> bytes | memoryview:
+            read.append(nbytes)
+            return super()._read(offset, nbytes)
+
+    with pytest.raises(LimitExceeded, match="A name of more than"):
+        Structure(Counted(b"n" * 2**20)).name(0, 2**20)
+    assert sum(read) < 2**15
+    assert Structure(BytesSource(b"n" * 2**14 + b"\0")).name(0, 2**20) == "n" * 2**14
 
 
 def test_structures_that_share_bytes_cost_no_more_than_their_file(tmp_path: Path) -> None:

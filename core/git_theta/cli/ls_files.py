@@ -52,7 +52,7 @@ def _as_json(entry: Entry, folder: str | None) -> dict[str, object]:
         "bytes": entry.head.nbytes,
         "blake3": entry.head.digest.hex(),
         "blob": entry.oid,
-        "checkpoint": entry.path if folder is None else f"{folder}/",
+        "checkpoint": entry.path if folder is None else f"{folder or '.'}/",
     }
 
 

@@ -37,7 +37,8 @@ def find_folders(names: Sequence[str], plugins: Plugins) -> dict[str, Folder]:
     for offer in plugins.offers("theta_checkpoint_formats").values():
         format: CheckpointFormat = offer.value
         for path, patterns in _asked(format, names).items():
-            found.setdefault(path, Folder(format.name, tuple(patterns)))
+            if patterns:
+                found.setdefault(path, Folder(format.name, tuple(patterns)))
     return found
 
 

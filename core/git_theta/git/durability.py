@@ -21,11 +21,8 @@ def flushes_objects() -> bool:
     """Whether git flushes loose objects, in the repository of the current folder."""
     said = run.text("config", "--null", "--get-regexp", r"^core\.fsync(objectfiles)?$", ok=(0, 1))
     settings = dict(line.partition("\n")[::2] for line in said.split("\0") if line)
-    if "core.fsync" not in settings:
-        return settings.get("core.fsyncobjectfiles", "").lower() in _TRUE
-    flushes = False  # unless it is told, git flushes all objects but these
-    for component in settings["core.fsync"].split(","):
-        name = component.strip()
-        if name == "none" or name.removeprefix("-") in _LOOSE:
-            flushes = name in _LOOSE
-    return flushes
+    if settings.get("core.fsyncobjectfiles", "").lower() in _TRUE:
+        return True
+    # Unless it is told, git flushes all objects but these; what is named stays, whatever else is.
+    named = {name.strip() for name in settings.get("core.fsync", "").split(",")}
+    return not _LOOSE.isdisjoint(named)

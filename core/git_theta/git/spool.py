@@ -11,7 +11,7 @@ from git_theta.errors import StoreError
 from git_theta.source import BytesSource, FileSource, Source
 
 IN_MEMORY = 8 * 2**20
-"""Bytes of one that is kept in memory; what is longer goes into a file without a name."""
+"""Bytes that are kept in memory, of all together; what is more goes into files without a name."""
 
 
 class Spool:
@@ -19,6 +19,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._open = folder, ExitStack()
+        self._left = IN_MEMORY
 
     def close(self) -> None:
         """Let go of all sources."""
@@ -37,7 +38,8 @@ class Spool:
         StoreError
             When they cannot be written.
         """
-        if nbytes <= IN_MEMORY:
+        if nbytes <= self._left:
+            self._left -= nbytes
             return BytesSource(b"".join(blocks))
         import tempfile  # seldom needed, and git waits for what is imported
 

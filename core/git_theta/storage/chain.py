@@ -72,7 +72,7 @@ class Ways:
         self._best: dict[BufferId, _Cost | None] = {}
         self._payloads: dict[Key, Payload | None] = {}
         self._faults: dict[Key, ThetaError] = {}
-        self._avoided: set[Key] = set()
+        self._avoided: set[Spot] = set()
 
     def find(
         self,
@@ -148,8 +148,8 @@ class Ways:
         return MissingPackError(what, remedy=REMEDY)
 
     def avoid(self, location: Location) -> None:
-        """Go by other ways than this payload, which turned out to be damaged."""
-        self._avoided.add((location.pack, location.payload))
+        """Go by other ways than this one, on which something turned out to be damaged."""
+        self._avoided.add(location[:3])
         self._best.clear()
 
     def _is_dense(self, buffer: BufferId, located: Mapping[BufferId, Sequence[Location]]) -> bool:
@@ -197,7 +197,7 @@ class Ways:
                 self._payloads[key] = pack.payload(location.payload) if pack else None
             except (MissingPackError, PackError) as fault:
                 self._payloads[key], self._faults[key] = None, fault
-        payload = None if key in self._avoided else self._payloads[key]
+        payload = None if location[:3] in self._avoided else self._payloads[key]
         if payload is None or not location.slot < len(payload.buffers):
             return None
         return payload if payload.buffers[location.slot][0] == buffer else None

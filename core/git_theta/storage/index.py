@@ -35,6 +35,7 @@ _SCHEMA = (
     f"PRAGMA user_version = {_VERSION}",
 )
 _PAGE = 1024  # bytes: an add of a few buffers grows the file by a few pages
+# whoever puts a dtype between others raises _VERSION
 _DTYPES = {dtype: number << 56 for number, dtype in enumerate(BITS)}
 _read_key = struct.Struct("<q").unpack_from
 _WAIT = 60.0  # seconds that a writer waits for another one
@@ -196,8 +197,9 @@ class Index:
             rows = self._db.execute(
                 f"SELECT key, pack, payload, slot, depth FROM buffers WHERE key IN ({marks})", batch
             )
-            for key, pack, payload, slot, depth in rows:
-                places.setdefault(key, []).append(Location(packs[pack], payload, slot, depth))
+            for key, number, payload, slot, depth in rows:
+                if pack := packs.get(number):  # else another process has only just indexed it
+                    places.setdefault(key, []).append(Location(pack, payload, slot, depth))
         for locations in places.values():
             if len(locations) > 1:
                 locations.sort(key=lambda at: (at.depth, at.pack, at.payload))

@@ -128,6 +128,8 @@ class Payload(NamedTuple):
         if not isinstance(self.buffers, Members):
             return self.nbytes
         part = self.parts[0]
+        if isinstance(self.bases, Column):  # a block each, which need not be as long
+            return part.lengths[slot]
         return part.lengths[self.buffers.block_of(slot, part.sizes)]
 
 

@@ -18,5 +18,5 @@ from git_theta.updates.sparse import Sparse
 
 @hookimpl
 def theta_update_types() -> Iterable[UpdateType]:
-    """Dense values, differences, scattered changes, scaled axes, low ranks, formulas, ..."""
+    """Dense, differences, scattered changes, scaled axes, low ranks, formulas, casts, patches."""
     return (Dense(), Delta(), Sparse(), Scale(), LowRank(), Recipe(), Cast(), Patch())

@@ -15,7 +15,7 @@ from git_theta.source import Source
 from theta_tensorflow.hdf5.writing import write_with_h5py
 
 WEIGHTS = "model.weights.h5"
-_PREFIX = f"{WEIGHTS}/"
+_SUFFIX = ".keras"
 
 
 class Keras(Zip):
@@ -25,7 +25,13 @@ class Keras(Zip):
 
     def scan(self, file: Source, context: ScanContext) -> Layout:
         """Find the groups of the weights."""
-        entry = _find_weights(read_entries(file))
+        try:
+            entries = read_entries(file)
+        except CheckpointError as fault:
+            if context.path.endswith(_SUFFIX):
+                raise
+            raise FormatMismatch("Expected a zip file that can be read") from fault
+        entry = _find_weights(entries)
         part = context.scan_part(file.window(entry.start, entry.nbytes), entry.name)
         if part is None:
             raise CheckpointError(f"Expected an HDF5 file as {WEIGHTS}, found none")

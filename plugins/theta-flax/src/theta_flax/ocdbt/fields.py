@@ -13,7 +13,7 @@ MAX_TEXT = 2**16
 """Bytes of a key or a path; tensorstore's own limit."""
 
 MAX_TEXTS = 2**26
-"""Bytes of all keys of a node."""
+"""Bytes of all keys of a node, those in front of them that it leaves out counted."""
 
 
 class Fields:
@@ -69,15 +69,18 @@ class Fields:
         """A column of numbers."""
         return [self.number() for _ in range(count)]
 
-    def texts(self, prefixes: list[int], suffixes: list[int]) -> list[bytes]:
-        """A column of texts, of which each leaves out what it shares with the one before."""
+    def texts(self, prefixes: list[int], suffixes: list[int], before: int) -> list[bytes]:
+        """A column of texts, of which each leaves out what it shares with the one before.
+
+        Each will stand behind ``before`` bytes, which count as its own.
+        """
         texts, text, total = [], b"", 0
         for prefix, suffix in zip([0, *prefixes], suffixes, strict=False):  # none of none
             if prefix > len(text):
                 raise CheckpointError("Expected a key to share no more than the one before has")
             text = text[:prefix] + self.take(suffix)
-            total += len(text)
-            if len(text) >= MAX_TEXT or total > MAX_TEXTS:
+            total += before + len(text)
+            if before + len(text) >= MAX_TEXT or total > MAX_TEXTS:
                 raise CheckpointError(f"Expected keys of at most {MAX_TEXTS} bytes in a node")
             texts.append(text)
         return texts

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from git_theta.checkpoint import Layout
+from git_theta.checkpoint import MAX_RANK, Layout
 from git_theta.errors import CheckpointError, FormatMismatch, LimitExceeded
 from git_theta.formats.interface import CheckpointFormat, ScanContext
-from git_theta.source import Source
+from git_theta.source import BytesSource, Source
 from theta_flax.folders import find_ocdbt
 from theta_flax.ocdbt.nodes import MANIFEST, MANIFEST_FILE, Leaf, Place, read_manifest
 from theta_flax.ocdbt.tree import walk
@@ -98,7 +98,7 @@ def _read_store(
 
 def _read_value(leaf: Leaf, open_file: Opener, name: str) -> bytes:
     if leaf.place is None:
-        return leaf.value or b""
+        return read_bounded(BytesSource(leaf.value or b""), name)
     file = open_file(leaf.place.path)
     if file is None:
         raise CheckpointError(f"Expected the file {leaf.place.path!r} of the store, found none")
@@ -126,11 +126,13 @@ def _find_all(file: Source, values: Sequence[Value], arrays: dict[str, ZarrArray
 
 def _find_array(key: str, arrays: dict[str, ZarrArray]) -> tuple[str, ZarrArray, list[int]] | None:
     """The array of which a key is a part, and which part; None: it is none."""
-    folder, slash, _ = key.rpartition("/")
-    while slash:
+    folder = key
+    for _ in range(MAX_RANK + 1):  # a number for each dimension, and perhaps "c" before them
+        folder, slash, _ = folder.rpartition("/")
+        if not slash:
+            return None
         said = arrays.get(folder)
         where = said.key.fullmatch(key[len(folder) + 1 :]) if said else None
         if said and where:
             return folder, said, [int(number) for number in where.groups()]
-        folder, slash, _ = folder.rpartition("/")
     return None

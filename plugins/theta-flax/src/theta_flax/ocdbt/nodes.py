@@ -164,7 +164,7 @@ def _read_files(fields: Fields, base: str) -> list[tuple[str, str]]:
     count = fields.count()
     prefixes, suffixes = fields.numbers(max(0, count - 1)), fields.numbers(count)
     bases = fields.numbers(count)
-    paths = fields.texts(prefixes, suffixes)
+    paths = fields.texts(prefixes, suffixes, len(base))
     try:
         return [
             (base + str(path, "utf-8"), base + str(path[:length], "utf-8"))
@@ -192,7 +192,7 @@ def _read_leaves(
     fields: Fields, files: list[tuple[str, str]], count: int, prefix: bytes
 ) -> list[Leaf]:
     prefixes, suffixes = fields.numbers(max(0, count - 1)), fields.numbers(count)
-    keys = fields.texts(prefixes, suffixes)
+    keys = fields.texts(prefixes, suffixes, len(prefix))
     lengths, kinds = fields.numbers(count), fields.numbers(count)
     if any(kind > 1 for kind in kinds):
         raise CheckpointError("Expected values in a node or in a file")
@@ -211,7 +211,7 @@ def _read_children(
 ) -> list[Child]:
     prefixes, suffixes = fields.numbers(max(0, count - 1)), fields.numbers(count)
     shared = fields.numbers(count)
-    keys = fields.texts(prefixes, suffixes)
+    keys = fields.texts(prefixes, suffixes, len(prefix))
     places = _read_places(fields, files, count)
     fields.numbers(3 * count)  # statistics
     rows = zip(keys, shared, places, strict=True)

@@ -15,7 +15,7 @@ MAX_NODES = 2**14
 """Nodes of one store."""
 
 MAX_BYTES = 2**27
-"""Bytes of all nodes of one store, unpacked."""
+"""Bytes of all nodes of one store, unpacked, and of all keys, written out."""
 
 MAX_HEIGHT = 16
 """How many nodes stand above one another."""
@@ -46,6 +46,8 @@ def walk(root: Root, open_file: Callable[[str], Source | None]) -> Iterator[Leaf
         (prefix, place), height = todo.pop()
         node = read_node(_open(place, open_file), place, height, prefix)
         nodes, nbytes = nodes + 1, nbytes + node.nbytes
+        nbytes += sum(len(leaf.key) for leaf in node.leaves)
+        nbytes += sum(len(child.prefix) for child in node.children)
         keys += len(node.leaves) + len(node.children)
         if nodes > MAX_NODES or keys > MAX_KEYS or nbytes > MAX_BYTES:
             raise LimitExceeded(f"Expected a store of at most {MAX_KEYS} keys, found more")

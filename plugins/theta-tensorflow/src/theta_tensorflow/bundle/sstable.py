@@ -26,6 +26,8 @@ MAGIC = bytes.fromhex("57fb808b247547db")
 _FOOTER = 48
 _TRAILER = 5
 """Bytes behind a block: how it is compressed, and its CRC."""
+MAX_KEYS = 64 * 2**20
+"""Bytes of all keys, which share most of them in the file."""
 _EXPANDED = 16
 """How much longer the keys may be than the file that they are written in."""
 
@@ -82,7 +84,7 @@ def read_table(file: Source) -> SSTable:
         _check_block(data, block)
         blocks.append(block)
     entries: list[Entry] = []
-    left = _EXPANDED * len(data)
+    left = min(_EXPANDED * len(data), MAX_KEYS)
     for block in blocks:
         for entry in _read_block(data, block):
             left -= len(entry.key)

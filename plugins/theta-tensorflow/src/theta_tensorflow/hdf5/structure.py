@@ -21,6 +21,8 @@ _FACTOR = 8
 _FIRST = 2**16
 _ITEM = 16
 _NAME_STEP = 256
+_MAX_NAME = 2**14
+"""Bytes of a name: looking for the end of a longer one would take ever longer."""
 
 
 class Structure:
@@ -61,6 +63,8 @@ class Structure:
         found = b""
         end = min(end, self.file.size)
         while b"\0" not in found:
+            if len(found) > _MAX_NAME:
+                raise LimitExceeded(f"A name of more than {_MAX_NAME} bytes")
             if address + len(found) >= end:
                 raise CheckpointError(f"Expected a name at byte {address} that ends before {end}")
             step = min(_NAME_STEP, end - address - len(found))
