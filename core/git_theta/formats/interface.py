@@ -170,8 +170,10 @@ class CheckpointFormat(ABC):
     ) -> None:
         """Write a checkpoint of a new structure to ``path``, and what belongs beside it.
 
-        A format of several files overrides this in place of :meth:`write`. ``context`` is that of
-        the template, whose siblings it finds; everything else is as for :meth:`write`.
+        A format of several files overrides this in place of :meth:`write`. One that names them
+        itself, as its checkpoints are folders, makes a folder of ``path``, where nothing may be.
+        ``context`` is that of the template, whose siblings it finds; everything else is as for
+        :meth:`write`.
         """
         with path.open("wb") as out:
             self.write(tensors, template, out)

@@ -24,6 +24,7 @@ from git_theta.testing.scanning import (
     opened,
     other_values,
     outside_buffers,
+    read_folder,
     scan_and_splice,
     splice_same,
     write_sample,
@@ -183,14 +184,13 @@ class FormatConformance:
             values = self._values(name, data)
             groups = {n: TensorData(v[0], v[1], BytesSource(v[2])) for n, v in values.items()}
             for template in (None, BytesSource(data)):
-                path = tmp_path / Path(name).name
+                path = tmp_path / ("templated" if template else "plain") / Path(name).name
+                path.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     self.format.write_to(groups, template, path, self._context(name))
                 except MissingPluginError as fault:
                     raise SkipTest(str(fault)) from fault
-                others = {other: (tmp_path / other).read_bytes() for other in self.beside(name)}
-                written = self._values(name, path.read_bytes(), self._context(name, others))
-                assert_same_values(f"{name}, written", values, written)
+                assert_same_values(f"{name}, written", values, self._written(name, path))
 
     # ---- hostile files ---------------------------------------------------------------------------
 
@@ -266,6 +266,13 @@ class FormatConformance:
 
     def _values(self, name: str, data: bytes, context: Context | None = None) -> dict[str, Value]:
         return read_values(BytesSource(data), self._scan(name, data, context))
+
+    def _written(self, name: str, path: Path) -> dict[str, Value]:
+        """The groups of a file that was written, or of all files in a folder that was."""
+        if path.is_dir():
+            return read_folder(self.format, self._plugins, path)
+        others = {other: (path.parent / other).read_bytes() for other in self.beside(name)}
+        return self._values(name, path.read_bytes(), self._context(name, others))
 
     def _splice(
         self, name: str, data: bytes, layout: Layout, changed: Mapping[int, bytes | Source]

@@ -13,7 +13,7 @@ from git_theta.formats.interface import CheckpointFormat
 from git_theta.plugins import Plugins
 from git_theta.source import BytesSource, FileSource, Source
 from git_theta.testing.registered import plugins_with
-from git_theta.testing.values import Value
+from git_theta.testing.values import Value, read_values
 
 
 def context_of(plugins: Plugins, name: str, others: Mapping[str, bytes]) -> Context:
@@ -35,6 +35,20 @@ def scan_and_splice(
         file, context = BytesSource(data), context_of(plugins, name, others)
         assert detect(file, name, plugins, context.siblings).formats[0] == format.name
         splice_same(format, file, format.scan(file, context), context)
+
+
+def read_folder(format: CheckpointFormat, plugins: Plugins, folder: Path) -> dict[str, Value]:
+    """The groups of a checkpoint that is a folder: those of all its files."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    files = {str(path.relative_to(folder.parent)): BytesSource(path.read_bytes()) for path in paths}
+    values: dict[str, Value] = {}
+    for name, file in files.items():
+        found = detect(file, name, plugins, files.get)
+        if found.formats[0] == format.name:
+            groups = read_values(file, found.layout)
+            assert not values.keys() & groups.keys(), f"{name}: expected groups of its own"
+            values |= groups
+    return values
 
 
 def splice_same(format: CheckpointFormat, file: Source, layout: Layout, context: Context) -> None:
