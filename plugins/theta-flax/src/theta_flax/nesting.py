@@ -1,12 +1,11 @@
-"""Puts arrays into a state dict of flax, at the places that their names tell."""
+"""Puts arrays into nested dicts and lists, at the places that their names tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any
 
-from git_theta.checkpoint import Layout
 from git_theta.errors import CheckpointError
 from theta_flax.dtypes import DTYPES
 from theta_flax.names import Namer
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _GONE = object()
 
 
-def fill(content: object, arrays: Mapping[str, Array], known: Layout) -> object:
+def fill(content: object, arrays: Mapping[str, Array], known: Collection[str]) -> object:
     """A state dict with its groups replaced, removed and added.
 
     Parameters
@@ -29,18 +28,32 @@ def fill(content: object, arrays: Mapping[str, Array], known: Layout) -> object:
     arrays
         All groups that the checkpoint shall have, by name.
     known
-        The template's layout: a group of it that is not in ``arrays`` is removed.
+        Names of the template's groups: one that is not in ``arrays`` is removed.
 
     Raises
     ------
     CheckpointError
         When a group has no place in the template's nesting.
     """
-    filling = _Filling(arrays, {tensor.name for tensor in known.tensors})
+    filling = _Filling(arrays, known)
     content = filling.visit(content)
     for name in (name for name in arrays if name not in filling.placed):
         if not isinstance(content, dict):
             raise CheckpointError(f"Group {name!r} has no place in a file that has no names")
+        hang(content, name, arrays[name])
+    return content
+
+
+def nest(arrays: Mapping[str, Array]) -> dict[Any, Any]:
+    """Nested dicts of arrays, as their names tell.
+
+    Raises
+    ------
+    CheckpointError
+        When two have one place.
+    """
+    content: dict[Any, Any] = {}
+    for name in sorted(arrays, key=lambda name: name.count(".")):  # "a" before "a.b"
         hang(content, name, arrays[name])
     return content
 
@@ -64,7 +77,7 @@ def hang(tree: dict[Any, Any], name: str, array: Array) -> None:
 
 
 class _Filling:
-    def __init__(self, arrays: Mapping[str, Array], known: set[str]) -> None:
+    def __init__(self, arrays: Mapping[str, Array], known: Collection[str]) -> None:
         self.placed: set[str] = set()
         self._arrays, self._known = arrays, known
         self._namer = Namer()
@@ -96,7 +109,7 @@ class _Filling:
         else:
             name = self._namer.name(path)
         if name not in self._arrays:
-            return _GONE
+            return _GONE if name in self._known else old
         self.placed.add(name)
         new = self._arrays[name]
         return new[()] if isinstance(old, np.generic) else new
