@@ -12,6 +12,7 @@ import flax_oracle as oracle
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 import tensorstore as ts
 
 from git_theta.testing import FormatConformance, Value
@@ -32,11 +33,11 @@ def tree() -> dict[str, Any]:
 
 
 @cache
-def saved(ocdbt: bool, zarr3: bool) -> Files:
+def saved(ocdbt: bool, zarr3: bool, chunk_bytes: int | None = 2400) -> Files:
     """The files of an Orbax checkpoint, by path from its folder; ``cut`` lies in several chunks."""
     options: dict[str, Any] = {name: ocp.SaveArgs() for name in ("flags", "step")}
     options["params"] = {name: ocp.SaveArgs() for name in ("kernel", "bias")}
-    options["cut"] = ocp.SaveArgs(chunk_byte_size=2400)
+    options["cut"] = ocp.SaveArgs(chunk_byte_size=chunk_bytes)
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=ocdbt, use_zarr3=zarr3, use_compression=False)
     with TemporaryDirectory() as folder, ocp.Checkpointer(handler) as checkpointer:
         path = Path(folder, "saved")
@@ -86,14 +87,15 @@ class OcdbtKit(FormatConformance):
     memory_bound = 2 * 2**20
     damages = 60
     zarr3 = False
+    chunk_bytes: int | None = 2400
 
     def samples(self) -> Mapping[str, bytes]:
-        files = saved(True, self.zarr3)
+        files = saved(True, self.zarr3, self.chunk_bytes)
         data = {name: data for name, data in files.items() if "process_0/d/" in name}
         return dict(sorted(data.items(), key=lambda file: -len(file[1]))[:1])
 
     def beside(self, name: str) -> Mapping[str, bytes]:
-        return near(name, name.rpartition("/d/")[0], saved(True, self.zarr3))
+        return near(name, name.rpartition("/d/")[0], saved(True, self.zarr3, self.chunk_bytes))
 
     def oracle(self, file: Path) -> Mapping[str, Value]:
         """The values that tensorstore finds in a file of the latest version."""
@@ -141,3 +143,27 @@ class TestZarr2(ZarrKit):
 
 class TestZarr3(ZarrKit):
     zarr3 = True
+
+
+class WrittenOcdbt(OcdbtKit):
+    chunk_bytes = None  # what is written is not cut
+    writes = True
+
+    def beside(self, name: str) -> Mapping[str, bytes]:
+        return near(name, "ckpt", saved(True, False, None))
+
+
+class WrittenZarr(ZarrKit):
+    writes = True
+
+    def samples(self) -> Mapping[str, bytes]:
+        names = ("ckpt/params.kernel/0.0", "ckpt/step/0")
+        return {name: saved(False, False)[name] for name in names}
+
+    def beside(self, name: str) -> Mapping[str, bytes]:
+        return near(name, "ckpt", saved(False, False))
+
+
+@pytest.mark.parametrize("kit", [WrittenOcdbt, WrittenZarr])
+def test_folders_that_are_written_read_back(kit: type[FormatConformance], tmp_path: Path) -> None:
+    kit().test_written_files_read_back(tmp_path)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from git_theta.checkpoint import MAX_RANK, Layout
 from git_theta.errors import CheckpointError, FormatMismatch, LimitExceeded
-from git_theta.formats.interface import CheckpointFormat, ScanContext
+from git_theta.formats.interface import CheckpointFormat, ScanContext, TensorData
 from git_theta.source import BytesSource, Source
 from theta_flax.folders import find_ocdbt
 from theta_flax.ocdbt.nodes import MANIFEST, MANIFEST_FILE, Leaf, Place, read_manifest
@@ -55,6 +56,18 @@ class Ocdbt(CheckpointFormat):
     def folders(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """The Orbax checkpoints, and what in them are data files."""
         return find_ocdbt(names)
+
+    def write_to(
+        self,
+        tensors: Mapping[str, TensorData],
+        template: Source | None,
+        path: Path,
+        context: ScanContext,
+    ) -> None:
+        """Write a checkpoint's folder, whose arrays lie in an OCDBT store, through Orbax."""
+        from theta_flax.orbax.writing import write_with_orbax
+
+        write_with_orbax(tensors, template, path, context, ocdbt=True)
 
 
 _MAGIC = MANIFEST.to_bytes(4, "big")

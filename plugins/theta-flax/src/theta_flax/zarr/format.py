@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from git_theta.checkpoint import MAX_RANK, Layout
 from git_theta.errors import CheckpointError, FormatMismatch
-from git_theta.formats.interface import CheckpointFormat, ScanContext
+from git_theta.formats.interface import CheckpointFormat, ScanContext, TensorData
 from git_theta.source import Source
 from theta_flax.folders import find_zarr
 from theta_flax.names import WHOLE
@@ -52,6 +53,18 @@ class Zarr(CheckpointFormat):
     def folders(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """The Orbax checkpoints, and what in them are chunks."""
         return find_zarr(names)
+
+    def write_to(
+        self,
+        tensors: Mapping[str, TensorData],
+        template: Source | None,
+        path: Path,
+        context: ScanContext,
+    ) -> None:
+        """Write a checkpoint's folder, whose arrays have files of their own, through Orbax."""
+        from theta_flax.orbax.writing import write_with_orbax
+
+        write_with_orbax(tensors, template, path, context, ocdbt=False)
 
 
 class _Found(NamedTuple):

@@ -26,7 +26,9 @@ MAX_BYTES = 2**16
 REMEDY = "Save with use_compression=False, so that git-theta sees arrays one by one"
 """What can be done about arrays that are packed."""
 
-_NO_DTYPE = "a dtype without a name"
+NO_DTYPE = "a dtype without a name"
+"""What `ZarrArray.packed` says of numbers that lie raw and that safetensors has no dtype for."""
+
 _NUMPY = {
     "b1": "BOOL",
     **{f"i{n}": f"I{8 * n}" for n in (1, 2, 4, 8)},
@@ -116,7 +118,7 @@ def _read_v2(found: Any) -> ZarrArray:
         raise ValueError("zarr_format is not 2")
     dtype, big_endian = _read_numpy_dtype(found["dtype"])
     shape, chunk = _read_extents(found["shape"], 0), _read_extents(found["chunks"], 1)
-    packed = [] if dtype else [_NO_DTYPE]
+    packed = [] if dtype else [NO_DTYPE]
     if found["compressor"] is not None:
         packed.append(str(found["compressor"]["id"])[:40])
     if found["filters"]:
@@ -155,7 +157,7 @@ def _read_v3(found: Any) -> ZarrArray:
     named = found["data_type"]
     dtype = DTYPES.get(named) if isinstance(named, str) else None
     if dtype is None:
-        packed.append(_NO_DTYPE)
+        packed.append(NO_DTYPE)
     big_endian = big_endian and dtype is not None and scalar_bytes(dtype) > 1
     key, separator = _read_key(found["chunk_key_encoding"], len(shape))
     said = ", ".join(packed)

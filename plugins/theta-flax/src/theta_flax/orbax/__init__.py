@@ -1,0 +1,1 @@
+"""Orbax checkpoints of a new structure, and what they keep of a template."""
