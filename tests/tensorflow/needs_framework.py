@@ -15,7 +15,7 @@ _IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 def require(name: str) -> None:
     """Skip the test, or in CI fail it, where a library is not installed; it is not imported."""
     if importlib.util.find_spec(name) is None:
-        reason = f"{name} is not installed: pip install 'git-theta[tensorflow]'"
+        reason = f"{name} is not installed: pip install -r requirements-dev.txt"
         pytest.fail(reason) if _IN_CI else pytest.skip(reason)
 
 

@@ -127,9 +127,19 @@ def test_groups_have_the_values_that_the_framework_has(committed, trained):
     assert (named["brain"]["dtype"], named["quantized"]["dtype"]) == ("BF16", "I8")
 
 
+SAVE_WITH_FLAX = """
+import pathlib, sys
+import numpy as np
+from flax import serialization
+pathlib.Path(sys.argv[2]).write_bytes(serialization.to_bytes(dict(np.load(sys.argv[1]))))
+"""
+
+
 def test_the_ways_to_save_share_the_groups_that_are_equal(committed, trained):
     """Every way has the same bytes for a variable, so each is stored once; safetensors as well."""
     import torch
+
+    require("flax")
 
     kept = np.load(trained / "answers.npz")
     weights = {
@@ -138,6 +148,8 @@ def test_the_ways_to_save_share_the_groups_that_are_equal(committed, trained):
     save_file(weights, committed.path / "same.safetensors")
     torch.save({n: torch.from_numpy(v) for n, v in weights.items()}, committed.path / "same.pt")
     np.savez(committed.path / "same.npz", **weights)
+    by_flax = [committed.path / name for name in ("same.npz", "same.msgpack")]
+    subprocess.run([sys.executable, "-c", SAVE_WITH_FLAX, *by_flax], check=True)
     kept_before = set(committed.packs())
     committed.git("theta", "track", "same.*")
     committed.commit("The same weights elsewhere")
@@ -147,6 +159,7 @@ def test_the_ways_to_save_share_the_groups_that_are_equal(committed, trained):
             ("same.safetensors", "HEAD"),
             ("same.pt", "HEAD"),
             ("same.npz", "HEAD"),
+            ("same.msgpack", "HEAD"),
             ("model.keras", "base"),
             ("model.weights.h5", "base"),
             ("legacy.h5", "base"),
