@@ -30,7 +30,9 @@ class SiblingFolders(BuildHookInterface):  # type: ignore[type-arg]
         for name, folder in self.config["siblings"].items():
             sibling = (root / folder).resolve()
             if (sibling / "pyproject.toml").is_file():
-                folders[name] = f"{name} @ {sibling.as_uri()}"
+                # "/." because pip takes theta-flax for a name and a version, and would install the
+                # wheel that it built of the folder the last time
+                folders[name] = f"{name} @ {sibling.as_uri()}/."
         # In place, not build_data["dependencies"]: pip gives up on a plain requirement that no
         # index has before it comes to the reference that would satisfy it.
         requirements = self.metadata.core.dependencies

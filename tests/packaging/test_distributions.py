@@ -133,7 +133,7 @@ def test_a_wheel_from_the_checkout_requires_the_folders_beside_it(
     run(*command, "--no-index", "-w", tmp_path, FOLDERS[name])
     required, _ = parse_requirements(read_wheel(next(tmp_path.glob("*.whl"))))
     siblings = {r.name: r.url for r in required if r.name in FOLDERS}
-    assert siblings == {n: FOLDERS[n].as_uri() for n in siblings}
+    assert siblings == {n: f"{FOLDERS[n].as_uri()}/." for n in siblings}
     assert "git-theta-core" in siblings
 
 
