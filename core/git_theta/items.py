@@ -6,11 +6,9 @@ import shlex
 from collections.abc import Sequence
 from functools import lru_cache
 
-from git_theta.digests import digest
 from git_theta.dtypes import count_bytes
 from git_theta.errors import MetadataError, MissingPackError, PackError, ThetaError
 from git_theta.metadata import Metadata
-from git_theta.source import Source
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
 
@@ -53,20 +51,6 @@ def item_name(metadata: Metadata, item: int) -> str:
     if item <= len(metadata.groups):
         return f"group {metadata.groups[item - 1].name!r}"
     return f"buffer {item_identity(metadata, item)[0]}"
-
-
-def digest_item(source: Source, path: str, name: str) -> bytes:
-    """The digest of an item's bytes; an error about their pack names the item.
-
-    Raises
-    ------
-    PackError
-        When they cannot be decoded.
-    """
-    try:
-        return digest(source)
-    except PackError as fault:
-        raise PackError(f"{path}, {name}: {fault.args[0]}", remedy=fault.remedy) from fault
 
 
 def where(store: LocalStore, identity: BufferId) -> str:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import blake3
 
 from git_theta.crew import Crew, can_fork
+from git_theta.digests import digest_item
 from git_theta.errors import MetadataError, MissingPackError, PackError
 from git_theta.items import (
     RESTORE,
     all_items,
-    digest_item,
     item_name,
     missing,
     told,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import zstandard
 
 from git_theta.errors import PackError
@@ -37,6 +36,8 @@ def compress_sorted(data: bytes | memoryview) -> bytes:
 
     All zeros, as where a base was not changed, would take a few bytes for each of these.
     """
+    import numpy as np
+
     if not np.frombuffer(data, np.uint8).any():
         return compress_text(data)
     if not hasattr(_local, "sorted"):
@@ -54,6 +55,8 @@ def compress_each(data: bytes | memoryview, sizes: Sequence[int]) -> Sequence[by
         return [
             compressor.compress(view[end - n : end]) for end, n in zip(ends, sizes, strict=True)
         ]
+    import numpy as np
+
     lengths = np.array(sizes, np.uint64)
     segments = np.stack([np.array(ends, np.uint64) - lengths, lengths], axis=1).tobytes()
     return list(compressor.multi_compress_to_buffer(zstandard.BufferWithSegments(data, segments)))
@@ -109,6 +112,8 @@ def decompress_each(
     decompressor, view = _decompressor(None), memoryview(data)
     if not hasattr(decompressor, "multi_decompress_to_buffer"):
         return b"".join([decompress(view[at : at + n], nbytes) for at, n, nbytes in frames])
+    import numpy as np
+
     table = np.array(frames, np.uint64).reshape(-1, 3)
     try:
         claimed = [zstandard.frame_content_size(view[at : at + n]) for at, n, _ in frames]

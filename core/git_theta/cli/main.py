@@ -6,10 +6,11 @@ listed in :mod:`git_theta.cli.commands`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from git_theta import __version__
 from git_theta.blas import one_thread
@@ -23,6 +24,15 @@ PIPE_CLOSED = 141
 
 COMPLETE = "_GIT_THETA_COMPLETE"
 """Variable with which a shell's completion asks for words instead of running a command."""
+
+
+def run() -> NoReturn:
+    """Run a command as a program; nothing is torn down, which takes as long as a short command."""
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # main has told it, where anybody can be told
+            stream.flush()
+    os._exit(code)
 
 
 def main(args: list[str] | None = None) -> int:

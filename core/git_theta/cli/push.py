@@ -149,8 +149,10 @@ def tell(plan: Plan, *, dry_run: bool) -> list[str]:
     if plan.send:
         verb = "Would send" if dry_run else "Sent"
         count = "1 pack" if len(plan.send) == 1 else f"{len(plan.send)} packs"
-        url = printable(plan.chosen.url)
-        lines.append(f"{verb} {count} ({human_size(plan.nbytes)}) to {url}")
+        size, url = human_size(plan.nbytes), printable(plan.chosen.url)
+        if not dry_run and plan.sent < plan.nbytes:
+            size = f"{human_size(plan.sent)} of {size}: it had the rest"
+        lines.append(f"{verb} {count} ({size}) to {url}")
     for one in plan.surplus[:SHOWN]:
         values = "1 value" if one.buffers == 1 else f"{one.buffers} values"
         lines.append(

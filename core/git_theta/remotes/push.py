@@ -7,13 +7,13 @@ trees name that the store never acknowledged here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from git_theta.cli.progress import progress
-from git_theta.errors import GitError, MissingPackError, ThetaError
+from git_theta.errors import GitError, MissingPackError, StoreError, ThetaError
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import quoted
 from git_theta.remotes.acknowledged import Acknowledged
@@ -53,7 +53,9 @@ class Plan:
     packs: dict[str, int] = field(default_factory=dict)
     """Names and bytes of the packs that pushed commits need and that the store was asked about."""
     send: dict[str, int] = field(default_factory=dict)
-    """Those that the store lacks and this repository has."""
+    """Those that this repository has and the store lacks, or was never asked about."""
+    sent: int = 0
+    """Bytes that went there: less than those of ``send`` where the store had some already."""
     hints: dict[str, bytes] = field(default_factory=dict)
     """``pack`` lines to publish, by the id of metadata whose own ones name packs of the past."""
     surplus: list[Surplus] = field(default_factory=list)
@@ -87,40 +89,91 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
         When the store cannot be asked or written to.
     """
     pushed = pushed._replace(remote=named(pushed.remote))
-    new, old = _needs(repository, pushed)
+    with ThreadPoolExecutor(1) as beside:  # both are many short runs of git
+        opened = beside.submit(_open_target, repository, pushed.remote)
+        new, old = _needs(repository, pushed)
     if not new and not old:
         return None
-    chosen = choose(pushed.remote)
-    record = Acknowledged(repository.folder / "theta" / "remotes", identity_of(chosen))
-    if not (record.has_history or pushed.everything):
+    target = opened.result()
+    if not (target.record.has_history or pushed.everything):
         # The remote may have commits whose packs nobody ever sent to this store.
         whole = list(needs_of(repository, *pushed.tips, *_tracking(pushed.remote)))
-        if chosen.by == "config":
+        if target.chosen.by == "config":
             new = list(needs_of(repository, *pushed.tips))
         seen = {need.blob for need in new}
         old = [need for need in whole if need.blob not in seen]
-    store = open_url(chosen.url)
-    ref = PacksRef(repository, pushed.remote)
     if not pushed.doubting:
-        old = [need for need in old if need.packs.keys() - record.packs]
-    plan = _plan(repository, chosen, store, ref, new, old)
-    if plan.send:
-        from git_theta.remotes.surplus import find_surplus  # numpy: not for a push of no concern
-
-        with ThreadPoolExecutor(1) as beside:  # a store mostly waits
-            surplus = beside.submit(find_surplus, repository, plan.send, [*new, *old], pushed.tips)
-            if not dry_run:
-                _send(repository, store, plan)
-        plan.surplus = surplus.result()
-    if dry_run:
-        return plan
-    pointers = plan.packs if chosen.url.startswith("lfs://") else {}
-    if not pushed.everything:
-        pointers = {pack: size for pack, size in pointers.items() if pack not in record}
-    ref.publish(pointers, plan.hints, trusting=not pushed.everything)
-    record.add(plan.packs)
-    record.add_history()
+        old = [need for need in old if need.packs.keys() - target.record.packs]
+    untouched = not (target.record.packs or target.record.has_history or pushed.known)
+    asks = dry_run or pushed.doubting or pushed.everything or not untouched
+    plan = _plan(repository, target, new, old, asks=asks)
+    if not dry_run:
+        _carry_out(repository, target, plan, pushed, [*new, *old])
+    elif plan.send:
+        plan.surplus = _surplus(repository, plan, [*new, *old], pushed.tips)
     return plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a push goes."""
+
+    chosen: Chosen
+    store: Store
+    ref: PacksRef
+    record: Acknowledged
+
+
+def _open_target(repository: Repository, remote: str) -> _Target:
+    chosen = choose(remote)
+    record = Acknowledged(repository.folder / "theta" / "remotes", identity_of(chosen))
+    return _Target(chosen, open_url(chosen.url), PacksRef(repository, remote), record)
+
+
+def _carry_out(
+    repository: Repository, target: _Target, plan: Plan, pushed: Pushed, needs: Sequence[Need]
+) -> None:
+    """Send what a plan says; what only waits goes on beside it."""
+    pointers = plan.packs if target.chosen.url.startswith("lfs://") else {}
+    if not pushed.everything:
+        pointers = {pack: size for pack, size in pointers.items() if pack not in target.record}
+    there: Future[None] = Future()
+    with ThreadPoolExecutor(2) as beside:
+        published = beside.submit(
+            target.ref.publish,
+            pointers,
+            plan.hints,
+            trusting=not pushed.everything,
+            after=there.result,
+        )
+        surplus = beside.submit(_surplus, repository, plan, needs, pushed.tips)
+        try:
+            _send(repository, target.store, plan)
+            there.set_result(None)
+        except BaseException as fault:
+            there.set_exception(fault)
+            raise
+        lost = target.store.lost(plan.send) if plan.send else ()
+    if lost:
+        raise StoreError(
+            f"{plan.chosen.url} took {len(plan.send)} packs and has not got {len(lost)} of them:"
+            f"{_listed(lost)}",
+            remedy="Ask who runs the server; of Git LFS, git lfs env shows which one it is",
+        )
+    published.result()
+    plan.surplus = surplus.result()
+    target.record.add(plan.packs)
+    target.record.add_history()
+
+
+def _surplus(
+    repository: Repository, plan: Plan, needs: Sequence[Need], tips: Sequence[str]
+) -> list[Surplus]:
+    if not plan.send:
+        return []
+    from git_theta.remotes.surplus import find_surplus  # numpy: not for a push of no concern
+
+    return find_surplus(repository, plan.send, needs, tips)
 
 
 def _needs(repository: Repository, pushed: Pushed) -> tuple[list[Need], list[Need]]:
@@ -144,22 +197,20 @@ def _tracking(remote: str) -> list[str]:
 
 
 def _plan(
-    repository: Repository,
-    chosen: Chosen,
-    store: Store,
-    ref: PacksRef,
-    new: list[Need],
-    old: list[Need],
+    repository: Repository, target: _Target, new: list[Need], old: list[Need], *, asks: bool
 ) -> Plan:
-    plan = Plan(chosen)
+    """What to send: what the store says that it lacks, all of it where it need not be asked."""
+    plan = Plan(target.chosen)
     asked = total([*new, *old])
     with ThreadPoolExecutor(1) as beside:  # both take a while, and one of them only waits
         opened = beside.submit(_open, repository)
-        absent = store.missing(asked)
+        absent = target.store.missing(asked) if asks else set(asked)
     here = opened.result()
     lost = here.missing(absent)
+    if lost and not asks:
+        return _plan(repository, target, new, old, asks=True)
     unknown = [need for need in [*new, *old] if not need.packs or need.packs.keys() & lost]
-    replaced = _replace(repository, store, ref, unknown) if unknown else {}
+    replaced = _replace(repository, target, unknown) if unknown else {}
     required = {need.blob for need in new}
     nowhere: list[Need] = []
     for need in [*new, *old]:
@@ -179,7 +230,7 @@ def _plan(
             plan.broken += sorted(gone - {*plan.broken})
             plan.packs = {pack: size for pack, size in plan.packs.items() if pack not in gone}
     if nowhere:
-        raise _nowhere(chosen, repository, nowhere, lost)
+        raise _nowhere(target.chosen, repository, nowhere, lost)
     return plan
 
 
@@ -199,14 +250,12 @@ class _Fresh(NamedTuple):
     """Lines to publish; nothing when they are published."""
 
 
-def _replace(
-    repository: Repository, store: Store, ref: PacksRef, needs: Iterable[Need]
-) -> dict[str, _Fresh]:
+def _replace(repository: Repository, target: _Target, needs: Iterable[Need]) -> dict[str, _Fresh]:
     """Where what lay in packs of the past lies now, at the store or else here, by metadata."""
     found: dict[str, _Fresh] = {}
     needs = list(needs)
-    published = ref.hints([need.blob for need in needs])
-    absent = store.missing(total(published.values()))
+    published = target.ref.hints([need.blob for need in needs])
+    absent = target.store.missing(total(published.values()))
     for need in needs:
         there = published.get(need.blob)
         if there and not there.packs.keys() & absent:
@@ -218,15 +267,22 @@ def _replace(
         except ThetaError:
             continue  # told together, with all packs that are nowhere
         packs = {hint.pack: hint.nbytes for hint in hints}
-        lacking = store.missing(packs)
+        lacking = target.store.missing(packs)
         send = {pack: size for pack, size in packs.items() if pack in lacking}
         found[need.blob] = _Fresh(packs, send, b"" if packs == need.packs else print_hints(hints))
     return found
 
 
 def _send(repository: Repository, store: Store, plan: Plan) -> None:
+    if not plan.send:
+        return
     files = {pack: repository.store.packs.path(pack) for pack in plan.send}
-    with progress(f"Sending weights to {plan.chosen.url}", plan.nbytes) as advance:
+    with progress(f"Sending weights to {plan.chosen.url}", plan.nbytes) as show:
+
+        def advance(nbytes: int) -> None:
+            plan.sent += nbytes
+            show(nbytes)
+
         store.put(files, advance)
 
 

@@ -19,7 +19,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -102,12 +102,26 @@ class PacksRef:
         return said
 
     def publish(
-        self, packs: Mapping[str, int], hints: Mapping[str, bytes], *, trusting: bool = True
+        self,
+        packs: Mapping[str, int],
+        hints: Mapping[str, bytes],
+        *,
+        trusting: bool = True,
+        after: Callable[[], object] = lambda: None,
     ) -> None:
         """Have the remote's tree hold the pointers of packs, and hints by blob ids of metadata.
 
         A server that does not take the ref is warned about where only pointers are lost by it.
-        ``trusting`` is whether the last tip seen is believed to be there still.
+
+        Parameters
+        ----------
+        packs, hints
+            Bytes of the packs, and ``pack`` lines, by their names.
+        trusting
+            Whether the last tip seen is believed to be there still.
+        after
+            Returns when the packs are there: servers refuse pointers to what they lack. What it
+            raises is raised, and nothing is published.
 
         Raises
         ------
@@ -117,9 +131,14 @@ class PacksRef:
         files = {_place("packs", pack): pointer(pack, size) for pack, size in packs.items()}
         files |= {_place("hints", blob): lines for blob, lines in hints.items()}
         if not files:
+            after()
             return
         try:
-            self._publish(files, self._seen() if trusting else self.fetch())
+            tip = self._seen() if trusting else self.fetch()
+            blobs = dict(zip(files, _write_blobs(list(files.values())), strict=True))
+            commit = _build(tip, blobs)
+            after()
+            self._publish(blobs, commit, tip)
         except GitError as fault:
             said = f"{self._remote} did not take {REF}: {fault}"
             if hints:
@@ -129,11 +148,9 @@ class PacksRef:
                 ) from fault
             _warn(said, "The packs are there; the server may take them for garbage one day")
 
-    def _publish(self, files: Mapping[str, bytes], tip: str) -> None:
-        written = _write_blobs(list(files.values()))
-        blobs = dict(zip(files, written, strict=True))
+    def _publish(self, blobs: Mapping[str, str], commit: str, tip: str) -> None:
+        """Push a commit that was built on a tip; build it anew where another push was faster."""
         for attempt in range(ATTEMPTS):
-            commit = _build(tip, blobs)
             if commit == tip:
                 return
             try:
@@ -142,6 +159,7 @@ class PacksRef:
                 before, tip = tip, self.fetch()
                 if tip == before or attempt == ATTEMPTS - 1:
                     raise
+                commit = _build(tip, blobs)
             else:
                 self._remember(commit)
                 return

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from git_theta.errors import MetadataError, MissingPackError, PackError
 from git_theta.git.repository import Repository
 from git_theta.items import all_items
-from git_theta.metadata import parse
+from git_theta.metadata import Metadata, parse
 from git_theta.remotes.needs import Need, needs_of
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId, Payload
@@ -49,6 +49,9 @@ def find_surplus(
     tips
         The pushed commits; their older history is looked at only where something is left.
     """
+    packs = list(packs)
+    if _are_named(repository, packs, needs):
+        return []
     left = _Left(repository.store, packs)
     seen: set[str] = set()
     for found in (needs, needs_of(repository, *tips) if tips else ()):
@@ -57,6 +60,16 @@ def find_surplus(
                 seen.add(need.blob)
                 left.take(_buffers(repository, need))
     return left.surplus()
+
+
+def _are_named(repository: Repository, packs: Iterable[str], needs: Iterable[Need]) -> bool:
+    """Whether needs name all that packs hold, by what the index says: no pack is opened."""
+    versions = (_metadata(repository, need) for need in needs)
+    named = {buffer for version in versions if version for buffer, _ in all_items(version)}
+    places = repository.store.find(named).values()
+    found = Counter(place.pack for places_of_one in places for place in places_of_one)
+    counts = repository.store.counts()
+    return all(found[pack] == counts.get(pack) for pack in packs)
 
 
 class _Held(NamedTuple):
@@ -106,10 +119,8 @@ class _Left:
 
 def _buffers(repository: Repository, need: Need) -> set[BufferId]:
     """All buffers that a version is made of, as far as can be told."""
-    text = repository.blob(need.blob).replace(b"\r\n", b"\n")
-    try:
-        metadata = parse(text, need.path)
-    except MetadataError:
+    metadata = _metadata(repository, need)
+    if metadata is None:
         return set()
     found = {buffer for buffer, _ in all_items(metadata)}
     if metadata.skeleton.cuts:
@@ -120,3 +131,11 @@ def _buffers(repository: Repository, need: Need) -> set[BufferId]:
             items = read_contents(metadata, need.path, store=repository.store, plugins=installed())
             found.update(item.buffer for item in items)
     return found
+
+
+def _metadata(repository: Repository, need: Need) -> Metadata | None:
+    text = repository.blob(need.blob).replace(b"\r\n", b"\n")
+    try:
+        return parse(text, need.path)
+    except MetadataError:
+        return None

@@ -161,6 +161,13 @@ class Index:
         """Whether no buffer is indexed."""
         return self._db.execute("SELECT 1 FROM buffers LIMIT 1").fetchone() is None
 
+    def counts(self) -> dict[str, int]:
+        """How many places for buffers each pack has."""
+        counted = "SELECT pack, count(*) AS places FROM buffers GROUP BY pack"
+        return dict(
+            self._db.execute(f"SELECT id, places FROM packs, ({counted}) WHERE number = pack")
+        )
+
     def add(self, pack: str, buffers: Iterable[Entry]) -> None:
         """Index all buffers of a pack, or none of them."""
         with self._transaction():

@@ -38,9 +38,17 @@ class Store(ABC):
             When the store cannot be asked.
         """
 
+    def lost(self, packs: Mapping[str, int]) -> set[str]:
+        """Those of ``packs``, which were just put there, that the store does not have after all.
+
+        Nobody's commits are pushed then. A store that cannot tell about some leaves them out;
+        parameters and errors are those of :meth:`missing`.
+        """
+        return self.missing(packs)
+
     @abstractmethod
     def put(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
-        """Keep packs, each the content of a file; what the store has already costs nothing.
+        """Keep packs, each the content of a file; what the store has already is not sent.
 
         One call has all packs that are to go there, so that a store far away can negotiate once
         and send several at a time. Of each pack the store has afterwards all or nothing. When one

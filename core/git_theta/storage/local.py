@@ -168,6 +168,11 @@ class LocalStore:
         wanted = list(buffers)
         return self._with_index(lambda: {} if self.index.empty() else self.index.find(wanted))
 
+    def counts(self) -> dict[str, int]:
+        """How many places for buffers each pack has, by what the index says."""
+        self.flush()
+        return self._with_index(self.index.counts)
+
     def _with_index(self, work: Callable[[], Result]) -> Result:
         """Work with the index; one that is damaged, or only readable, is made anew."""
         try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
-import numpy as np
-from numpy.typing import NDArray
 
 from git_theta.dtypes import BITS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_RECORD = 4 * 2**20
 """Longest description of a payload, in bytes."""
@@ -27,7 +30,14 @@ BUNDLE_BUFFERS = 2**14
 SHORT = 2**15
 """Buffers that share payloads are shorter than this, in bytes."""
 
-MALFORMED = (TypeError, ValueError, LookupError, OverflowError, msgpack.UnpackException)
+MALFORMED = (
+    TypeError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    msgpack.UnpackException,
+    struct.error,
+)
 """What reading a malformed directory may raise."""
 
 
@@ -76,6 +86,8 @@ class Members:
     def block_of(self, slot: int, sizes: Sequence[int]) -> int:
         """In which of the blocks of these lengths the buffer of a slot lies."""
         if not self._blocks:
+            import numpy as np
+
             self._blocks = np.searchsorted(np.cumsum(sizes), np.cumsum(self.sizes)).tolist()
         return self._blocks[slot]
 
@@ -144,11 +156,11 @@ def _refuse(value: object, *_: object) -> None:
 
 def print_column(numbers: Sequence[int]) -> bytes:
     """Numbers as a column of 32-bit integers."""
-    return np.array(numbers, "<u4").tobytes()
+    return struct.pack(f"<{len(numbers)}I", *numbers)
 
 
 def _read_column(data: bytes) -> tuple[int, ...]:
-    return tuple(np.frombuffer(data, "<u4").tolist())
+    return struct.unpack(f"<{len(data) // 4}I", data)
 
 
 def longest_block(shortest: int) -> int:
@@ -246,6 +258,8 @@ def _check_identity(buffer: BufferId) -> None:
 
 def _check_bundle(buffers: Members, payload: Payload) -> None:
     """Check buffers that share a payload: to read one must hardly take more than itself."""
+    import numpy as np  # takes longer to import than a command that opens no bundle runs
+
     (part,) = payload.parts
     if buffers.dtype not in BITS or part.dtype not in BITS or type(part.nbytes) is not int:
         raise ValueError(f"a part of {part.dtype} for buffers of {buffers.dtype}")
@@ -272,6 +286,8 @@ def _check_bundle(buffers: Members, payload: Payload) -> None:
 
 def _shortest(sizes: NDArray[np.int64], blocks: NDArray[np.int64]) -> NDArray[np.int64]:
     """The shortest buffer in each block; checks that every buffer lies in one."""
+    import numpy as np
+
     ends, block_ends = np.cumsum(sizes), np.cumsum(blocks)
     if ends[-1] != block_ends[-1] or blocks.min() <= 0:
         raise ValueError("blocks that are not the buffers")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from tempfile import NamedTemporaryFile
+from typing import IO, NamedTuple
 
 from git_theta.errors import StoreError
-from git_theta.storage.interface import Advance, unwatched
+from git_theta.storage.interface import Advance
 
 _POLL = 0.1
 """Seconds between looks at the file in which git-lfs tells its progress."""
+
+_SHARED_MEMORY = "/dev/shm"
+_MAX_PROGRESS = 2**20
+"""Bytes of progress after which the file begins anew: a line for every 32 KiB is a lot."""
 
 _REFUSED = re.compile(r"/incomplete/([0-9a-f]{64})")
 _LACKING = re.compile(
@@ -113,42 +116,42 @@ def without_secrets(text: str) -> str:
 
 
 class Progress:
-    """Looks how far git-lfs is, and tells a caller the bytes that it says it has transferred."""
+    """Looks how far git-lfs is, and tells a caller the bytes that it says it has transferred.
+
+    git-lfs writes to a file, and has the disk keep every line of it: 128 MB take 0.8 s instead of
+    0.1 where that is a disk. So it is a file in memory, where the machine has such files.
+    """
 
     _LINE = re.compile(r"\w+ \d+/\d+ (\d+)/-?\d+ .*?([0-9a-f]{64})$")
 
-    def __init__(self, file: Path, sizes: Mapping[str, int], advance: Advance) -> None:
-        self.file = file
-        self.watched = advance is not unwatched
-        """Whether anyone is told. git-lfs waits for the disk with every line: 1 s for 128 MB."""
+    def __init__(self, sizes: Mapping[str, int], advance: Advance) -> None:
         self._sizes, self._advance = sizes, advance
-        self._told = dict.fromkeys(sizes, 0)
-        self._read = 0
+        self._told: dict[str, int] = {}
         self.look: Callable[[], None] = lambda: None
         """What else is done at each look, and once more when git-lfs has ended."""
 
-    def poll(self) -> None:
-        """Tell what is new."""
-        self._read_on()
+    def poll(self, file: IO[bytes]) -> None:
+        """Tell what is new in the file."""
+        start = file.tell()
+        lines = file.read().rpartition(b"\n")[0]
+        file.seek(start + len(lines))
+        for line in lines.decode(errors="replace").splitlines():
+            found = self._LINE.match(line)
+            if found and found[2] in self._sizes:
+                self._tell(found[2], int(found[1]))
+        if file.tell() > _MAX_PROGRESS:
+            file.truncate(0)  # git-lfs appends; what it wrote just now, later lines tell as well
+            file.seek(0)
         self.look()
 
-    def _read_on(self) -> None:
-        with contextlib.suppress(FileNotFoundError), self.file.open("rb") as file:
-            file.seek(self._read)
-            lines = file.read().rpartition(b"\n")[0]
-            self._read += len(lines)
-            for line in lines.decode(errors="replace").splitlines():
-                found = self._LINE.match(line)
-                if found and found[2] in self._sizes:
-                    self._tell(found[2], int(found[1]))
-
-    def settle(self, packs: Iterable[str]) -> None:
-        """Tell what is left of packs that were transferred as a whole."""
-        for pack in packs:
+    def settle(self, packs: Iterable[str] | None = None) -> None:
+        """Tell what is left of packs that were transferred; None: all that git-lfs spoke of."""
+        for pack in list(self._told) if packs is None else packs:
             self._tell(pack, self._sizes[pack])
 
     def _tell(self, pack: str, done: int) -> None:
-        new = min(done, self._sizes[pack]) - self._told[pack]
+        told = self._told.setdefault(pack, 0)
+        new = min(done, self._sizes[pack]) - told
         if new > 0:
             self._told[pack] += new
             self._advance(new)
@@ -158,10 +161,13 @@ def git_lfs(
     *args: str,
     config: Mapping[str, str],
     env: Mapping[str, str],
-    input: bytes = b"",
+    input: Callable[[], bytes] = bytes,
     progress: Progress | None = None,
 ) -> Answer:
     """Run ``git lfs ARGS...`` in the repository that git finds here; it may ask for a password.
+
+    ``input`` is called when git-lfs has been started, to give it what it reads: it takes a while
+    before it does.
 
     Raises
     ------
@@ -172,29 +178,35 @@ def git_lfs(
     for name, value in config.items():
         command += ["-c", f"{name}={value}"]
     variables = {**os.environ, **env, "LC_ALL": "C", "LANGUAGE": ""}
-    if progress and progress.watched:
-        variables["GIT_LFS_PROGRESS"] = str(progress.file)
-    try:
-        process = subprocess.Popen(
-            [*command, "lfs", *args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=variables,
-        )
-    except OSError as fault:
-        raise StoreError(f"git cannot be started: {fault}") from fault
-    with process:
+    with NamedTemporaryFile(prefix="git-theta-lfs-", dir=_memory(), buffering=0) as told:
+        if progress:
+            variables["GIT_LFS_PROGRESS"] = told.name
         try:
-            said = _communicate(process, input, progress)
-        except BaseException:
-            process.kill()
-            raise
+            process = subprocess.Popen(
+                [*command, "lfs", *args],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=variables,
+            )
+        except OSError as fault:
+            raise StoreError(f"git cannot be started: {fault}") from fault
+        with process:
+            try:
+                said = _communicate(process, input(), progress, told)
+            except BaseException:
+                process.kill()
+                raise
     return Answer(process.returncode, said.decode(errors="replace"))
 
 
+def _memory() -> str | None:
+    """A folder whose files lie in memory; None for that of temporary files where there is none."""
+    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
+
+
 def _communicate(
-    process: subprocess.Popen[bytes], input: bytes, progress: Progress | None
+    process: subprocess.Popen[bytes], input: bytes, progress: Progress | None, told: IO[bytes]
 ) -> bytes:
     if not progress:
         return process.communicate(input)[0]
@@ -204,7 +216,7 @@ def _communicate(
             said = process.communicate(remaining, _POLL)[0]
         except subprocess.TimeoutExpired:
             remaining = None  # it is being sent
-            progress.poll()
+            progress.poll(told)
             continue
-        progress.poll()
+        progress.poll(told)
         return said

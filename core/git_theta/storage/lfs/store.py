@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,57 +33,44 @@ _CONFIG = {
 class LfsStore(Store):
     """Packs as objects of a Git LFS server.
 
-    Servers check nothing: what is sent is checked before, what is fetched afterwards, and after
-    sending the server is asked what it has.
+    Servers check nothing: what is sent is checked before, what is fetched afterwards.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._temporary = endpoint.folder / "theta" / "tmp"
-        self._lacking: set[str] = set()
-        """What the server was found to lack, so that it need not be asked again before a put."""
 
     def missing(self, packs: Mapping[str, int]) -> set[str]:
         """Those of ``packs`` that the server does not have: one request for a hundred."""
-        there, _ = self._ask(_checked(packs))
-        lacking = packs.keys() - there
-        self._lacking |= lacking
-        return lacking
+        return packs.keys() - self._ask(_checked(packs))[0]
+
+    def lost(self, packs: Mapping[str, int]) -> set[str]:
+        """Those of ``packs`` that the server says it does not have."""
+        return self._ask(_checked(packs))[1]
 
     def put(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
-        """Send what is missing, eight packs at a time; then ask whether it is there."""
-        sizes = {pack: _nbytes(packs[pack], pack) for pack in _checked(packs)}
-        unknown = {pack: size for pack, size in sizes.items() if pack not in self._lacking}
-        lacking = self.missing(unknown) | (sizes.keys() - unknown.keys())
-        sizes = {pack: sizes[pack] for pack in sorted(lacking)}
+        """Send what is missing, eight packs at a time: git-lfs and the server agree on what."""
+        sizes = {pack: _nbytes(packs[pack], pack) for pack in sorted(_checked(packs))}
         if not sizes:
             return
-        with ThreadPoolExecutor() as pool:
-            for pack, found in zip(
-                sizes, pool.map(sha256, (packs[pack] for pack in sizes)), strict=True
-            ):
-                if found != pack:
-                    raise PackError(f"Expected pack {pack} at {packs[pack]}, found SHA-256 {found}")
+
+        @cache
+        def verified() -> bytes:
+            _verify(packs)
+            return "".join(f"{pack}\n" for pack in sizes).encode()
+
+        progress = Progress(sizes, advance)
         with scratch(self._temporary) as folder:
             for pack in sizes:
                 folder.place(pack, packs[pack])
-            progress = Progress(folder.folder / "progress", sizes, advance)
-            oids = "".join(f"{pack}\n" for pack in sizes).encode()
             args = ("push", "--object-id", "--stdin", self.endpoint.remote)
             for _ in _attempts():
-                answer = self._run(folder, *args, input=oids, progress=progress)
+                answer = self._run(folder, *args, input=verified, progress=progress)
                 if not answer.temporary:
                     break
         if answer.code:
             raise answer.error(f"Cannot send {_count(sizes)} to the {self._name}")
-        self._lacking -= sizes.keys()
-        _, lacking = self._ask(sizes)
-        if lacking:
-            raise StoreError(
-                f"The {self._name} took {_count(sizes)} and has not got {_count(lacking)}",
-                remedy="Ask who runs the server; git lfs env shows which one it is",
-            )
-        progress.settle(sizes)
+        progress.settle()
 
     def get(
         self, packs: Mapping[str, Path], sizes: Mapping[str, int], advance: Advance = unwatched
@@ -93,7 +81,7 @@ class LfsStore(Store):
             return
         with scratch(next(iter(packs.values())).parent) as folder:
             folder.keep_unfinished(self._temporary / "lfs-incomplete")
-            progress = Progress(folder.folder / "progress", wanted, advance)
+            progress = Progress(wanted, advance)
             left, bad = dict(wanted), set[str]()
 
             def take() -> None:
@@ -180,7 +168,7 @@ class LfsStore(Store):
         *args: str,
         config: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
-        input: bytes = b"",
+        input: Callable[[], bytes] = bytes,
         progress: Progress | None = None,
     ) -> Answer:
         settings = {"lfs.storage": str(folder.folder), **_CONFIG, **(config or {})}
@@ -195,6 +183,14 @@ class LfsStore(Store):
                 remedy="Push them from a clone that has them: git theta push --all",
             )
         return fault
+
+
+def _verify(packs: Mapping[str, Path]) -> None:
+    """Check on all cores that files are the packs that they shall be sent as."""
+    with ThreadPoolExecutor() as pool:
+        for pack, found in zip(packs, pool.map(sha256, packs.values()), strict=True):
+            if found != pack:
+                raise PackError(f"Expected pack {pack} at {packs[pack]}, found SHA-256 {found}")
 
 
 def _attempts() -> Iterator[None]:
