@@ -4,8 +4,8 @@ usage: python benchmarks/push.py FOLDER [ROUNDS]
 
 FOLDER has the versions of one file, in the order of their names. Each of git-theta and Git LFS
 pushes to a repository on this machine (``path``), to a Git LFS server, giftless, over loopback at
-the speed of memory (``server``), and to that server through a proxy that counts bytes and takes
-its time, as a network does (``proxy``). Of the rounds the shortest counts.
+the speed of memory (``server``), to that server through a proxy that counts bytes (``proxy``), and
+through the same at 1 Gbit/s (``wire``). Of the rounds the shortest counts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from repository import Bench, bench
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fixture_servers import GIFTLESS, LfsServer, environment, giftless
 
+RATES = {"server": None, "proxy": 0, "wire": 125_000_000}
+"""Bytes a second of the proxy between git and the server, 0: any number, None: there is none."""
+
 
 def main() -> None:
     """Print a line for each system and place."""
@@ -34,9 +37,10 @@ def main() -> None:
                 shutil.copyfile(version, repository.file)
                 repository.run(f"git add . && git commit -qm {version.stem}")
             found[system, "path"] = _to_a_path(repository, rounds)
-            found[system, "server"], found[system, "proxy"] = _to_a_server(repository, rounds)
+            for place, figures in _to_a_server(repository, rounds).items():
+                found[system, place] = figures
     print(f"{len(versions)} versions, {sum(file.stat().st_size for file in versions):,} bytes")
-    for place in ("path", "server", "proxy"):
+    for place in ("path", *RATES):
         (seconds, sent), (lfs_seconds, lfs_sent) = found["theta", place], found["lfs", place]
         print(
             f"{place:6}  git-theta {sent:>11,} bytes {seconds:6.2f} s"
@@ -78,13 +82,14 @@ def _to_a_path(repository: Bench, rounds: int) -> tuple[float, int]:
     return min(seconds), sent
 
 
-def _to_a_server(repository: Bench, rounds: int) -> list[tuple[float, int]]:
+def _to_a_server(repository: Bench, rounds: int) -> dict[str, tuple[float, int]]:
     """Seconds and bytes, of pushes to the server itself and through the proxy."""
-    seconds: tuple[list[float], list[float]] = ([], [])
+    seconds: dict[str, list[float]] = {place: [] for place in RATES}
     with served(repository) as server:
-        for number in range(2 * rounds):
-            counted = number % 2
-            url = server.url if counted else f"http://127.0.0.1:{server.proxy.upstream}"
+        for number, place in enumerate([*RATES] * rounds):
+            url = server.url
+            if RATES[place] is None:
+                url = f"http://127.0.0.1:{server.proxy.upstream}"
             bare = repository.path.parent / f"served{number}.git"
             repository.run(f"git init -q --bare {bare} && git remote add served{number} {bare}")
             lfs = f"{url}/org/n{number}.git/info/lfs"
@@ -92,9 +97,10 @@ def _to_a_server(repository: Bench, rounds: int) -> list[tuple[float, int]]:
             objects.mkdir(parents=True)
             repository.run(f"git config remote.served{number}.lfsurl {lfs}")
             server.proxy.reset()
-            seconds[counted].append(repository.run(f"git push -q served{number} main"))
+            server.proxy.rate = RATES[place] or 0
+            seconds[place].append(repository.run(f"git push -q served{number} main"))
             shutil.rmtree(objects)
-        return [(min(taken), server.proxy.sent) for taken in seconds]
+        return {place: (min(taken), server.proxy.sent) for place, taken in seconds.items()}
 
 
 if __name__ == "__main__":

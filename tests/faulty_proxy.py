@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,6 +73,9 @@ class FaultyProxy:
         self.requests: list[Seen] = []
         self.authorization = ""
         """The header without which Git LFS's own API refuses every request, if any."""
+        self.rate = 0
+        """Bytes a second that all clients together can send, as through a wire; 0: any number."""
+        self._wire_free = 0.0
         self._faults: list[Fault] = []
         self._lock = Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -115,6 +119,15 @@ class FaultyProxy:
     def received(self) -> int:
         """Bytes of bodies that went to clients."""
         return sum(seen.received for seen in self.matching())
+
+    def carry(self, nbytes: int) -> None:
+        """Return when the wire has carried bytes that came from a client."""
+        if not self.rate:
+            return
+        with self._lock:
+            start = max(time.monotonic(), self._wire_free)
+            self._wire_free = end = start + nbytes / self.rate
+        time.sleep(max(0.0, end - time.monotonic()))
 
     def close(self) -> None:
         self._server.shutdown()
@@ -236,6 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self, seen: Seen, fault: Fault) -> Iterator[bytes]:
         for block in self._blocks():
             seen.sent += len(block)
+            self.server.proxy.carry(len(block))
             if fault.cut_request is not None and seen.sent >= fault.cut_request:
                 raise _Cut
             yield block
