@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from git_theta.dtypes import SCALAR, scalar_bytes
 from git_theta.errors import PackError
@@ -139,19 +140,27 @@ def _split(block: bytes | memoryview, dtype: str, width: int) -> list[Any]:
     words = np.frombuffer(block, f"<u{width}")
     if SCALAR.get(dtype, dtype) in _FLOATS:
         words = (words << 1) | (words >> (8 * width - 1))
-    columns = words.view(np.uint8).reshape(-1, width)
-    return [np.ascontiguousarray(columns[:, k]).data for k in range(width)]
+    return [(words >> 8 * k if k else words).astype(np.uint8).data for k in range(width)]
 
 
 def _join(planes: list[Any], dtype: str, width: int) -> bytes | memoryview:
     if width == 1:
         plane: bytes | memoryview = planes[0]
         return plane
-    columns = np.stack([np.frombuffer(plane, np.uint8) for plane in planes], axis=-1)
-    words = columns.reshape(-1).view(f"<u{width}")
+    halves: list[NDArray[Any]] = [np.frombuffer(plane, np.uint8) for plane in planes]
+    while len(halves) > 1:  # twice as fast as to lay single bytes beside each other
+        halves = [_wider(*pair) for pair in zip(halves[::2], halves[1::2], strict=True)]
+    words = halves[0]
     if SCALAR.get(dtype, dtype) in _FLOATS:
         words = (words >> 1) | (words << (8 * width - 1))
     return words.data.cast("B") if words.size else b""
+
+
+def _wider(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """Integers of twice as many bits, from their halves."""
+    words: NDArray[Any] = np.left_shift(high, 8 * high.itemsize, dtype=f"<u{2 * high.itemsize}")
+    np.bitwise_or(words, low, out=words)
+    return words
 
 
 def _plane(data: memoryview, compressed: bool, nbytes: int) -> bytes | memoryview:
