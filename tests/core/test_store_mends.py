@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,46 @@ def test_an_index_that_points_elsewhere_does_not_count_as_stored(tmp_path: Path)
     with LocalStore(tmp_path) as store:
         text = clean_file(model(2), store)
         assert rebuild_file(text, store) == model(2)
+
+
+def test_a_damaged_index_is_replaced_in_memory_where_the_store_may_only_be_read() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # where another user may look
+        store_folder = Path(folder, "store")
+        with LocalStore(store_folder) as store:
+            text = clean_file(model(1), store)
+        assert _rebuilt(text, store_folder) == model(1)  # and all modules are imported
+        (store_folder / "index.sqlite").write_bytes(b"no database" * 100)
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        assert _as_a_stranger(lambda: _rebuilt(text, store_folder)) == model(1)
+        assert (store_folder / "index.sqlite").read_bytes().startswith(b"no database")
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            path.chmod(0o755)
+
+
+def _rebuilt(text: bytes, folder: Path) -> bytes:
+    with LocalStore(folder) as store:
+        return bytes(rebuild_file(text, store))
+
+
+def _as_a_stranger(work: Callable[[], bytes]) -> bytes:
+    """What a process gives that may write nowhere, also where the tests are root's."""
+    receiver, sender = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            with os.fdopen(sender, "wb") as out:
+                out.write(work())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver, "rb") as data:
+        found = data.read()
+    os.waitpid(child, 0)
+    return found
 
 
 def test_many_packs_are_read_with_few_files_open(

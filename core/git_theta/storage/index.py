@@ -89,8 +89,7 @@ class Index:
         try:
             self._connect()
         except sqlite3.DatabaseError:  # not a database: rebuild what is only a cache
-            path.unlink(missing_ok=True)
-            self._connect()
+            self.recreate()
 
     def _connect(self) -> None:
         try:
@@ -147,11 +146,15 @@ class Index:
         self._db.close()
 
     def recreate(self) -> None:
-        """Begin anew with an empty index."""
+        """Begin anew with an empty index; in memory where the damaged one cannot be removed."""
         self._db.close()
-        for suffix in ("", "-journal"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-        self._connect()
+        try:
+            for suffix in ("", "-journal"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        except OSError:
+            self.move_to_memory()
+        else:
+            self._connect()
 
     def packs(self) -> set[str]:
         """Names of the packs that are indexed."""
