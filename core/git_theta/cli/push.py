@@ -14,7 +14,8 @@ from git_theta.cli.progress import human_size
 from git_theta.errors import GitError
 from git_theta.git import run
 from git_theta.git.repository import Repository
-from git_theta.remotes.push import Plan, Pushed, parse_updates
+from git_theta.remotes.plan import Plan
+from git_theta.remotes.push import Pushed, parse_updates
 from git_theta.remotes.push import push as send
 from git_theta.remotes.trust import printable
 
