@@ -56,6 +56,12 @@ class Answers:
         return Repository()
 
     @cached_property
+    def _only_reads(self) -> bool:
+        from git_theta.git.caller import only_reads
+
+        return only_reads()
+
+    @cached_property
     def _delayed(self) -> Delayed:
         return Delayed(self._repository)
 
@@ -70,9 +76,7 @@ class Answers:
 
     def clean(self, path: str, received: Received) -> bytes:
         """The metadata of a file; errors as :func:`clean_received`."""
-        from git_theta.git.caller import only_reads
-
-        return clean_received(self._repository, path, received, only_reads=only_reads)
+        return clean_received(self._repository, path, received, only_reads=lambda: self._only_reads)
 
     def smudge(
         self, request: Mapping[str, str], stream: Iterable[memoryview]

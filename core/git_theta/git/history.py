@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice, takewhile
 from pathlib import PurePosixPath
 
@@ -34,14 +35,15 @@ def older_metadata(repository: Repository, path: str) -> Iterator[bytes]:
     same: dict[str, None] = {}
     others: dict[str, str] = {}
     suffix = PurePosixPath(path).suffix
-    for oid, where in _changed(repository):
+    changed, staged = _candidates(repository)
+    for oid, where in changed:
         if where == path:
             same[oid] = None
         elif PurePosixPath(where).suffix == suffix:
             others.setdefault(oid, where)
-    for entry in entries(repository, None, everywhere=True):
-        if entry.path != path:
-            others.setdefault(entry.oid, entry.path)
+    for oid, where in staged:
+        if where != path:
+            others.setdefault(oid, where)
     found, nbytes = 0, 0
     alike = sorted(
         islice(others, MAX_RANKED), key=lambda oid: _common_end(path, others[oid]), reverse=True
@@ -56,6 +58,15 @@ def older_metadata(repository: Repository, path: str) -> Iterator[bytes]:
             found, nbytes = found + 1, nbytes + size
         if found == MAX_OLDER:
             return
+
+
+@lru_cache(1)  # while a filter runs, git changes no ref, and not the index that it reads
+def _candidates(
+    repository: Repository,
+) -> tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]:
+    """Blobs of the last commits, the last first, and of the index: id, path."""
+    staged = [(entry.oid, entry.path) for entry in entries(repository, None, everywhere=True)]
+    return list(_changed(repository)), staged
 
 
 def _common_end(one: str, other: str) -> tuple[int, int]:
