@@ -16,6 +16,7 @@ from git_theta.updates.residual import Bits, read_words, word, word_name, zigzag
 
 BLOCK = 2**16
 """Numbers in a block, within which a gap fits 16 bits."""
+_STEP = 4 * BLOCK  # numbers that are compared at once
 RUN = 2**20
 """Bytes of 8-bit numbers that are read at once, of wider ones twice as many."""
 HELD = 8 * 2**20
@@ -92,15 +93,18 @@ class Changes:
         count = min(self._step, self._new.size // self._words.itemsize - first)
         news = read_words(self._new, first, count, self._words)
         bases = read_words(self._base, first, count, self._words)
-        gaps, values, differences = [], [], []
-        for at in range(0, count, BLOCK):
-            new, base = news[at : at + BLOCK], bases[at : at + BLOCK]
+        counts, gaps, values, differences = [], [], [], []
+        for at in range(0, count, _STEP):
+            new, base = news[at : at + _STEP], bases[at : at + _STEP]
             where = np.flatnonzero(new != base)
+            counts.append(np.bincount(where // BLOCK, minlength=-(-len(new) // BLOCK)))
             gaps.append(gaps_between(where))
             values.append(new[where])
             differences.append(zigzag(values[-1] - base[where]))
-        counts = np.array([len(block) for block in gaps], "<u4")
-        return _Run(counts, *map(np.concatenate, (gaps, values, differences)))
+        return _Run(
+            np.concatenate(counts).astype("<u4"),
+            *map(np.concatenate, (gaps, values, differences)),
+        )
 
 
 def gaps_between(positions: NDArray[Any]) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from git_theta.updates.residual import Bits
 Floats = NDArray[Any]
 """Binary32, or binary64 for F64."""
 
-STEP = 2**16
+STEP = 2**18
 """Scalars to compute at once: what one step leaves is still in the cache when the next needs it."""
 
 
@@ -62,7 +62,7 @@ def widened(bits: Bits, dtype: str) -> Floats:
     if dtype in ("F32", "F64"):
         return bits.view(f"<f{bits.itemsize}")
     if dtype == "BF16":
-        return (bits.astype("<u4") << 16).view("<f4")
+        return np.left_shift(bits, 16, dtype="<u4").view("<f4")
     return _values(dtype)[bits]
 
 

@@ -14,7 +14,7 @@ from git_theta.updates.elementwise import Floats, widened
 from git_theta.updates.interface import Numbers
 from git_theta.updates.residual import Bits, read_words, word
 
-BLOCK = 2**17
+BLOCK = 2**18
 """Numbers of a difference that are computed at once."""
 _SAMPLE = 2**22
 """Most numbers of a sample."""

@@ -42,7 +42,7 @@ def sharpen(
     moved = np.empty((matrix.rows, rank), real)
     gram, weight = np.zeros((rank, rank)), np.zeros(matrix.columns)
     pull = np.zeros(right.shape, real)
-    step = max(1, BLOCK // 2 // matrix.columns)
+    step = max(1, 2 * BLOCK // matrix.columns)  # products of few rows take long
     floor = _floor(matrix, rank)
     for row in range(0, matrix.rows, step):
         bits, old = matrix.read(row, min(step, matrix.rows - row))

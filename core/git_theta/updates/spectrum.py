@@ -153,8 +153,11 @@ def _rank(matrix: Matrix, found: _Found) -> tuple[int, bool]:
     )
     if faint.size:  # what rounding makes of small entries has a rank, too
         rank = min(rank, int(faint[0]) + 1)
+    if not rank < len(found.values):
+        return rank, False
     near = (found.values > 0.8 * edge) & (found.values < 2 * edge)
-    return rank, rank < len(found.values) and not near.any()
+    clear = rank and found.values[rank - 1] > 6 * found.values[rank]  # whatever noise there is
+    return rank, bool(clear or not near.any())
 
 
 def limit_of(matrix: Matrix) -> int:
