@@ -93,17 +93,15 @@ class _ByScalars(Source):
         if nbytes % self._words.itemsize:
             raise PackError(f"Expected whole numbers of {dtype}, found {nbytes} bytes of them")
 
-    @abstractmethod
-    def _compute(self, first: int, count: int, out: Bits) -> None:
-        """Fill ``out`` with the scalars from ``first``."""
-
     def _read(self, offset: int, nbytes: int) -> memoryview:
         width = self._words.itemsize
         first, last = offset // width, -(-(offset + nbytes) // width)
-        out = np.empty(last - first, self._words)
-        self._compute(first, last - first, out)
         at = offset - first * width
-        return out.data.cast("B")[at : at + nbytes]
+        return self._compute(first, last - first).data.cast("B")[at : at + nbytes]
+
+    @abstractmethod
+    def _compute(self, first: int, count: int) -> Bits:
+        """The scalars from ``first``, in one run of memory."""
 
 
 class _ByBlocks(_ByScalars):
@@ -123,7 +121,8 @@ class _ByBlocks(_ByScalars):
             return block
         return np.frombuffer(kept, self._words)
 
-    def _compute(self, first: int, count: int, out: Bits) -> None:
+    def _compute(self, first: int, count: int) -> Bits:
+        out = np.empty(count, self._words)
         total, end = self.size // self._words.itemsize, first + count
         for start in range(first // BLOCK * BLOCK, end, BLOCK):
             stop = min(start + BLOCK, total)
@@ -133,6 +132,7 @@ class _ByBlocks(_ByScalars):
             block = self._block(start, stop - start)
             low, high = max(first, start), min(end, stop)
             out[low - first : high - first] = block[low - start : high - start]
+        return out
 
 
 class Residual(_ByBlocks):
@@ -184,5 +184,5 @@ class Predicted(_ByScalars):
     def __init__(self, dtype: str, nbytes: int, predict: Predict) -> None:
         super().__init__(nbytes, dtype, predict)
 
-    def _compute(self, first: int, count: int, out: Bits) -> None:
-        out[:] = self._predict(first, count)
+    def _compute(self, first: int, count: int) -> Bits:
+        return self._predict(first, count)
