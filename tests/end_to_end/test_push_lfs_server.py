@@ -146,9 +146,44 @@ def test_a_server_that_says_it_took_what_it_lost_fails_the_push(
     team: Desk, model: Model, lfs_server: LfsServer
 ) -> None:
     _version(team, model, 0)
-    lfs_server.proxy.fault(Fault(method="PUT", path=STORAGE, status=200))
+    lfs_server.proxy.fault(Fault(method="PUT", path=STORAGE, status=200, times=2))
     assert "has not got" in team.refused("git", "push", "origin", "HEAD")
     assert not _pushed(team)
+
+
+def test_who_may_not_send_pushes_what_the_server_has(
+    team: Desk, model: Model, lfs_server: LfsServer, tmp_path: Path
+) -> None:
+    _version(team, model, 0)
+    _push(team)
+    endpoint = team.git("config", "remote.origin.lfsurl").strip()
+    team.git("init", "--quiet", "--bare", str(tmp_path / "fork.git"))
+    team.git("remote", "add", "fork", str(tmp_path / "fork.git"))
+    team.git("config", "remote.fork.lfsurl", endpoint)
+    for pack in _local(team):  # what lies here need not be whole for it either
+        file = team.path / ".git" / "theta" / "objects" / pack
+        file.chmod(0o644)
+        file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    lfs_server.proxy.fault(Fault(method="PUT", path=STORAGE, status=403, times=99))
+    done = team.run("git", "push", "fork", "HEAD:refs/heads/main")
+    assert done.returncode == 0, done.stderr
+    assert "Sent" not in done.stderr
+
+
+def test_a_push_tells_what_the_server_had_already(
+    team: Desk, model: Model, lfs_server: LfsServer, tmp_path: Path
+) -> None:
+    _version(team, model, 0)
+    _push(team)
+    endpoint = team.git("config", "remote.origin.lfsurl").strip()
+    team.git("init", "--quiet", "--bare", str(tmp_path / "fork.git"))
+    team.git("remote", "add", "fork", str(tmp_path / "fork.git"))
+    team.git("config", "remote.fork.lfsurl", endpoint)
+    _version(team, model, 1)
+    done = team.run("git", "push", "fork", "HEAD:refs/heads/main")
+    assert done.returncode == 0, done.stderr
+    assert "Sent 2 packs (" in done.stderr
+    assert ": it had the rest) to lfs://fork" in done.stderr
 
 
 def test_an_lfsconfig_that_points_to_a_stranger_sends_nothing(

@@ -6,7 +6,6 @@ listed in :mod:`git_theta.cli.commands`.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
@@ -30,8 +29,11 @@ def run() -> NoReturn:
     """Run a command as a program; nothing is torn down, which takes as long as a short command."""
     code = main()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # main has told it, where anybody can be told
-            stream.flush()
+        try:
+            if stream is not None:  # as where a caller has closed it
+                stream.flush()
+        except OSError:  # main has told it, where anybody can be told
+            code = code or 1
     os._exit(code)
 
 

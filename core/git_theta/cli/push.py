@@ -147,7 +147,7 @@ def default_remote() -> str:
 def tell(plan: Plan, *, dry_run: bool) -> list[str]:
     """What a push did, for people; nothing where there was nothing to do."""
     lines = []
-    if plan.send:
+    if plan.send and (dry_run or plan.sent):
         verb = "Would send" if dry_run else "Sent"
         count = "1 pack" if len(plan.send) == 1 else f"{len(plan.send)} packs"
         size, url = human_size(plan.nbytes), printable(plan.chosen.url)

@@ -47,7 +47,7 @@ class Plan:
 
     chosen: Chosen
     packs: dict[str, int] = field(default_factory=dict)
-    """Names and bytes of the packs that pushed commits need and that the store was asked about."""
+    """Names and bytes of the packs that pushed commits need and that are in question."""
     send: dict[str, int] = field(default_factory=dict)
     """Those that this repository has and the store lacks, or was never asked about."""
     sent: int = 0

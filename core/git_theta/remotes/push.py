@@ -8,16 +8,18 @@ trees name that the store never acknowledged here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from git_theta.cli.progress import progress
-from git_theta.errors import GitError, StoreError
+from git_theta.errors import GitError, PackError, StoreError
 from git_theta.git.repository import Repository
 from git_theta.remotes.config import named, remotes
 from git_theta.remotes.needs import Need, needs_of
 from git_theta.remotes.plan import Plan, Target, listed, make_plan, open_target
 from git_theta.remotes.ref import REF, warn_of_deletion
+from git_theta.remotes.trust import printable
 
 if TYPE_CHECKING:
     from git_theta.remotes.surplus import Surplus
@@ -59,6 +61,8 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
         When the store cannot be asked or written to.
     """
     pushed = pushed._replace(remote=named(pushed.remote))
+    if not pushed.tips:  # branches are deleted
+        return None
     with ThreadPoolExecutor(1) as beside:  # both are many short runs of git
         opened = beside.submit(open_target, repository, pushed.remote)
         new, old = _needs(repository, pushed)
@@ -74,50 +78,56 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
         old = [need for need in whole if need.blob not in seen]
     if not pushed.doubting:
         old = [need for need in old if need.packs.keys() - target.record.packs]
-    untouched = not (target.record.packs or target.record.has_history or pushed.known)
-    asks = dry_run or pushed.doubting or pushed.everything or not untouched
+    needs = [*new, *old]
+    record = target.record
+    untouched = not (record.packs or record.has_history or pushed.known or pushed.everything)
+    asks = dry_run or pushed.doubting or not untouched
     plan = make_plan(repository, target, new, old, asks=asks)
-    if not dry_run:
-        _carry_out(repository, target, plan, pushed, [*new, *old])
-    elif plan.send:
-        plan.surplus = _surplus(repository, plan, [*new, *old], pushed.tips)
+    if dry_run:
+        plan.surplus = _surplus(repository, plan, needs, pushed.tips)
+        return plan
+    try:
+        _carry_out(repository, target, plan, pushed, needs)
+    except (StoreError, PackError):
+        if asks:
+            raise
+        # The store may have all of it, and take nothing from who pushes, or not what lies here.
+        plan = make_plan(repository, target, new, old, asks=True)
+        _carry_out(repository, target, plan, pushed, needs)
     return plan
 
 
 def _carry_out(
     repository: Repository, target: Target, plan: Plan, pushed: Pushed, needs: Sequence[Need]
 ) -> None:
-    """Send what a plan says; what only waits goes on beside it."""
+    """Send what a plan says; what needs no remote goes on beside it."""
     pointers = plan.packs if target.chosen.url.startswith("lfs://") else {}
     if not pushed.everything:
         pointers = {pack: size for pack, size in pointers.items() if pack not in target.record}
-    there: Future[None] = Future()
+    trusting = not pushed.everything
+    build = partial(target.ref.build, pointers, plan.hints, trusting=trusting)
     with ThreadPoolExecutor(2) as beside:
-        published = beside.submit(
-            target.ref.publish,
-            pointers,
-            plan.hints,
-            trusting=not pushed.everything,
-            after=there.result,
-        )
         surplus = beside.submit(_surplus, repository, plan, needs, pushed.tips)
-        try:
+        built = beside.submit(build) if trusting else None
+        if plan.send:
             _send(repository, target.store, plan)
-            there.set_result(None)
-        except BaseException as fault:
-            there.set_exception(fault)
-            raise
-        lost = target.store.lost(plan.send) if plan.send else ()
-    if lost:
-        raise StoreError(
-            f"{plan.chosen.url} took {len(plan.send)} packs and has not got {len(lost)} of them:"
-            f"{listed(lost)}",
-            remedy="Ask who runs the server; of Git LFS, git lfs env shows which one it is",
-        )
-    published.result()
-    plan.surplus = surplus.result()
+            _check_sent(target, plan)
+    target.ref.publish(built.result if built else build, needed=bool(plan.hints))
     target.record.add(plan.packs)
     target.record.add_history()
+    if plan.sent:
+        plan.surplus = surplus.result()
+
+
+def _check_sent(target: Target, plan: Plan) -> None:
+    """Ask the store whether it has what it took: servers answer without looking."""
+    lost = target.store.lost(plan.send)
+    if lost:
+        raise StoreError(
+            f"{printable(plan.chosen.url)} took what was sent and has not got {len(lost)} packs of "
+            f"{len(plan.send)}:{listed(lost)}",
+            remedy="Ask who runs the server; of Git LFS, git lfs env shows which one it is",
+        )
 
 
 def _surplus(
@@ -125,7 +135,7 @@ def _surplus(
 ) -> list[Surplus]:
     if not plan.send:
         return []
-    from git_theta.remotes.surplus import find_surplus  # numpy: not for a push of no concern
+    from git_theta.remotes.surplus import find_surplus  # not for a push of no concern
 
     return find_surplus(repository, plan.send, needs, tips)
 
@@ -151,8 +161,6 @@ def _tracking(remote: str) -> list[str]:
 
 
 def _send(repository: Repository, store: Store, plan: Plan) -> None:
-    if not plan.send:
-        return
     files = {pack: repository.store.packs.path(pack) for pack in plan.send}
     with progress(f"Sending weights to {plan.chosen.url}", plan.nbytes) as show:
 

@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from git_theta.errors import GitError, StoreError
 from git_theta.git import run
@@ -48,6 +49,16 @@ def print_hints(hints: Iterable[PackHint]) -> bytes:
     """``pack`` lines of metadata."""
     lines = (f"pack {hint.pack} {hint.nbytes} {print_ranges(hint.items)}\n" for hint in hints)
     return "".join(lines).encode()
+
+
+class Built(NamedTuple):
+    """A commit that is to be the ref's."""
+
+    blobs: dict[str, str]
+    """What its tree has beyond the tip's: blobs by their places."""
+    tip: str
+    """What it is built upon; "" where the remote has no such ref."""
+    commit: str
 
 
 class PacksRef:
@@ -101,55 +112,62 @@ class PacksRef:
         self._remember(said)
         return said
 
-    def publish(
-        self,
-        packs: Mapping[str, int],
-        hints: Mapping[str, bytes],
-        *,
-        trusting: bool = True,
-        after: Callable[[], object] = lambda: None,
-    ) -> None:
-        """Have the remote's tree hold the pointers of packs, and hints by blob ids of metadata.
-
-        A server that does not take the ref is warned about where only pointers are lost by it.
+    def build(
+        self, packs: Mapping[str, int], hints: Mapping[str, bytes], *, trusting: bool = True
+    ) -> Built:
+        """Have a commit whose tree holds the pointers of packs, and hints by blobs of metadata.
 
         Parameters
         ----------
         packs, hints
             Bytes of the packs, and ``pack`` lines, by their names.
         trusting
-            Whether the last tip seen is believed to be there still.
-        after
-            Returns when the packs are there: servers refuse pointers to what they lack. What it
-            raises is raised, and nothing is published.
+            Whether the last tip seen is believed to be the remote's still; else it is asked.
 
         Raises
         ------
-        StoreError
-            When hints, without which metadata cannot be read, did not get there.
+        GitError
+            When git cannot write objects, or the remote cannot be asked.
         """
         files = {_place("packs", pack): pointer(pack, size) for pack, size in packs.items()}
         files |= {_place("hints", blob): lines for blob, lines in hints.items()}
         if not files:
-            after()
-            return
+            return Built({}, "", "")
+        tip = self._seen() if trusting else self.fetch()
+        blobs = dict(zip(files, _write_blobs(list(files.values())), strict=True))
+        return Built(blobs, tip, _build(tip, blobs))
+
+    def publish(self, built: Callable[[], Built], *, needed: bool) -> None:
+        """Have the remote take what was built.
+
+        A server that does not take the ref is warned about where only pointers are lost by it.
+
+        Parameters
+        ----------
+        built
+            Gives what :meth:`build` gave, or raises what it raised.
+        needed
+            Whether it has hints, without which metadata cannot be read.
+
+        Raises
+        ------
+        StoreError
+            When what is needed did not get there.
+        """
         try:
-            tip = self._seen() if trusting else self.fetch()
-            blobs = dict(zip(files, _write_blobs(list(files.values())), strict=True))
-            commit = _build(tip, blobs)
-            after()
-            self._publish(blobs, commit, tip)
+            self._publish(built())
         except GitError as fault:
             said = f"{self._remote} did not take {REF}: {fault}"
-            if hints:
+            if needed:
                 raise StoreError(
                     f"{said}\nWithout it nobody finds the packs that replaced older ones",
                     remedy="Push again; if that does not help, allow the ref on the server",
                 ) from fault
             _warn(said, "The packs are there; the server may take them for garbage one day")
 
-    def _publish(self, blobs: Mapping[str, str], commit: str, tip: str) -> None:
-        """Push a commit that was built on a tip; build it anew where another push was faster."""
+    def _publish(self, built: Built) -> None:
+        """Push a commit; build it anew where another push was faster."""
+        blobs, tip, commit = built
         for attempt in range(ATTEMPTS):
             if commit == tip:
                 return

@@ -49,10 +49,10 @@ def find_surplus(
     tips
         The pushed commits; their older history is looked at only where something is left.
     """
-    packs = list(packs)
+    packs = set(packs)
     if _are_named(repository, packs, needs):
         return []
-    left = _Left(repository.store, packs)
+    left = _Left(repository.store, sorted(packs))
     seen: set[str] = set()
     for found in (needs, needs_of(repository, *tips) if tips else ()):
         for need in found if left.counts else ():
@@ -62,14 +62,22 @@ def find_surplus(
     return left.surplus()
 
 
-def _are_named(repository: Repository, packs: Iterable[str], needs: Iterable[Need]) -> bool:
+def _are_named(repository: Repository, packs: set[str], needs: Iterable[Need]) -> bool:
     """Whether needs name all that packs hold, by what the index says: no pack is opened."""
-    versions = (_metadata(repository, need) for need in needs)
-    named = {buffer for version in versions if version for buffer, _ in all_items(version)}
-    places = repository.store.find(named).values()
-    found = Counter(place.pack for places_of_one in places for place in places_of_one)
+    found: dict[str, set[tuple[int, int]]] = {pack: set() for pack in packs}
+    before: set[BufferId] = set()
+    for need in needs:
+        if need.packs.keys().isdisjoint(packs):
+            continue
+        version = _metadata(repository, need)
+        named = {buffer for buffer, _ in all_items(version)} if version else set()
+        for places in repository.store.find(named - before).values():  # most stay as they were
+            for place in places:
+                if place.pack in found:
+                    found[place.pack].add((place.payload, place.slot))
+        before = named
     counts = repository.store.counts()
-    return all(found[pack] == counts.get(pack) for pack in packs)
+    return all(len(places) == counts.get(pack) for pack, places in found.items())
 
 
 class _Held(NamedTuple):

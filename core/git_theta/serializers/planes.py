@@ -158,7 +158,7 @@ def _join(planes: list[Any], dtype: str, width: int) -> bytes | memoryview:
 
 def _wider(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
     """Integers of twice as many bits, from their halves."""
-    words: NDArray[Any] = np.left_shift(high, 8 * high.itemsize, dtype=f"<u{2 * high.itemsize}")
+    words: NDArray[Any] = np.left_shift(high, 8 * high.itemsize, dtype=f"u{2 * high.itemsize}")
     np.bitwise_or(words, low, out=words)
     return words
 

@@ -91,6 +91,7 @@ class StoreConformance:
             assert store.missing(sizes) == set(packs[number + 1 :])
         for opened in (store, self._open(tmp_path)):
             assert opened.missing(sizes) == set(), "Expected all packs to be there"
+            assert opened.lost(sizes) == set(), "Expected no pack to be lost"
             for pack in packs:
                 assert _get(opened, tmp_path, pack) == (tmp_path / pack).read_bytes()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
-from tempfile import NamedTemporaryFile
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, NamedTuple
 
 from git_theta.errors import StoreError
@@ -15,7 +17,6 @@ from git_theta.storage.interface import Advance
 _POLL = 0.1
 """Seconds between looks at the file in which git-lfs tells its progress."""
 
-_SHARED_MEMORY = "/dev/shm"
 _MAX_PROGRESS = 2**20
 """Bytes of progress after which the file begins anew: a line for every 32 KiB is a lot."""
 
@@ -119,7 +120,8 @@ class Progress:
     """Looks how far git-lfs is, and tells a caller the bytes that it says it has transferred.
 
     git-lfs writes to a file, and has the disk keep every line of it: 128 MB take 0.8 s instead of
-    0.1 where that is a disk. So it is a file in memory, where the machine has such files.
+    0.1 where that is a disk. So it is a file in memory; where a system has none, git-lfs is asked
+    only if somebody watches.
     """
 
     _LINE = re.compile(r"\w+ \d+/\d+ (\d+)/-?\d+ .*?([0-9a-f]{64})$")
@@ -129,9 +131,36 @@ class Progress:
         self._told: dict[str, int] = {}
         self.look: Callable[[], None] = lambda: None
         """What else is done at each look, and once more when git-lfs has ended."""
+        self.complete = True
+        """Whether git-lfs told, or will tell, of all that it transfers."""
 
-    def poll(self, file: IO[bytes]) -> None:
+    @contextlib.contextmanager
+    def file(self) -> Iterator[tuple[IO[bytes] | None, str]]:
+        """The file that git-lfs writes to, and a name for it; nothing where it shall write none."""
+        try:
+            fd = os.memfd_create("git-theta-progress")
+        except (AttributeError, OSError):
+            self.complete = False
+            if not sys.stderr.isatty():
+                yield None, ""
+                return
+            with tempfile.NamedTemporaryFile(buffering=0) as file:
+                yield file.file, file.name
+            return
+        with open(fd, "w+b", buffering=0) as memory:
+            yield memory, f"/proc/{os.getpid()}/fd/{fd}"
+
+    def poll(self, file: IO[bytes] | None) -> None:
         """Tell what is new in the file."""
+        if file:
+            self._read_on(file)
+            if file.tell() > _MAX_PROGRESS:
+                self._read_on(file)  # what is written from here on and lost, later lines tell again
+                file.truncate(0)  # git-lfs appends
+                file.seek(0)
+        self.look()
+
+    def _read_on(self, file: IO[bytes]) -> None:
         start = file.tell()
         lines = file.read().rpartition(b"\n")[0]
         file.seek(start + len(lines))
@@ -139,10 +168,6 @@ class Progress:
             found = self._LINE.match(line)
             if found and found[2] in self._sizes:
                 self._tell(found[2], int(found[1]))
-        if file.tell() > _MAX_PROGRESS:
-            file.truncate(0)  # git-lfs appends; what it wrote just now, later lines tell as well
-            file.seek(0)
-        self.look()
 
     def settle(self, packs: Iterable[str] | None = None) -> None:
         """Tell what is left of packs that were transferred; None: all that git-lfs spoke of."""
@@ -178,9 +203,9 @@ def git_lfs(
     for name, value in config.items():
         command += ["-c", f"{name}={value}"]
     variables = {**os.environ, **env, "LC_ALL": "C", "LANGUAGE": ""}
-    with NamedTemporaryFile(prefix="git-theta-lfs-", dir=_memory(), buffering=0) as told:
-        if progress:
-            variables["GIT_LFS_PROGRESS"] = told.name
+    with progress.file() if progress else contextlib.nullcontext((None, "")) as (told, name):
+        if name:
+            variables["GIT_LFS_PROGRESS"] = name
         try:
             process = subprocess.Popen(
                 [*command, "lfs", *args],
@@ -192,31 +217,36 @@ def git_lfs(
         except OSError as fault:
             raise StoreError(f"git cannot be started: {fault}") from fault
         with process:
-            try:
-                said = _communicate(process, input(), progress, told)
-            except BaseException:
-                process.kill()
-                raise
+            said = _communicate(process, _input(process, input), progress, told)
     return Answer(process.returncode, said.decode(errors="replace"))
 
 
-def _memory() -> str | None:
-    """A folder whose files lie in memory; None for that of temporary files where there is none."""
-    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
+def _input(process: subprocess.Popen[bytes], give: Callable[[], bytes]) -> bytes:
+    try:
+        return give()
+    except BaseException:
+        process.communicate(b"")  # it ends by itself where there is nothing to do
+        raise
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], input: bytes, progress: Progress | None, told: IO[bytes]
+    process: subprocess.Popen[bytes],
+    input: bytes,
+    progress: Progress | None,
+    told: IO[bytes] | None,
 ) -> bytes:
-    if not progress:
-        return process.communicate(input)[0]
     remaining: bytes | None = input
     while True:
         try:
-            said = process.communicate(remaining, _POLL)[0]
+            said = process.communicate(remaining, _POLL if progress else None)[0]
         except subprocess.TimeoutExpired:
             remaining = None  # it is being sent
+        except BaseException:
+            process.kill()
+            raise
+        else:
+            if progress:
+                progress.poll(told)
+            return said
+        if progress:
             progress.poll(told)
-            continue
-        progress.poll(told)
-        return said

@@ -49,7 +49,10 @@ class LfsStore(Store):
         return self._ask(_checked(packs))[1]
 
     def put(self, packs: Mapping[str, Path], advance: Advance = unwatched) -> None:
-        """Send what is missing, eight packs at a time: git-lfs and the server agree on what."""
+        """Send what is missing, eight packs at a time: git-lfs and the server agree on what.
+
+        An agent that stands alone is given all of it, and need not tell how far it is.
+        """
         sizes = {pack: _nbytes(packs[pack], pack) for pack in sorted(_checked(packs))}
         if not sizes:
             return
@@ -70,7 +73,8 @@ class LfsStore(Store):
                     break
         if answer.code:
             raise answer.error(f"Cannot send {_count(sizes)} to the {self._name}")
-        progress.settle()
+        told = progress.complete and not self.endpoint.has_agent
+        progress.settle(None if told else sizes)
 
     def get(
         self, packs: Mapping[str, Path], sizes: Mapping[str, int], advance: Advance = unwatched
