@@ -29,7 +29,7 @@ def gather(
     short: dict[tuple[str, bool], list[tuple[BufferId, Run]]] = {}
     for item in runs:
         identity, run = item
-        dtype, _, nbytes, big_endian = run
+        dtype, _, nbytes, big_endian, *_ = run
         if nbytes >= SHORT:
             yield Wanted(((identity, nbytes),), run_source(file, run))
             continue
@@ -56,7 +56,7 @@ def _bundles(digested: Digested, short: Sequence[tuple[BufferId, Run]]) -> Itera
 
 def _bundle(digested: Digested, short: Sequence[tuple[BufferId, Run]]) -> Wanted:
     runs = [run for _, run in short]
-    dtype, _, _, big_endian = runs[0]
+    dtype, _, _, big_endian, *_ = runs[0]
     data: Source = Joined(_windows(digested, runs))
     data = swapped(data, dtype) if big_endian else data
     buffers = tuple([(identity, run.nbytes) for identity, run in short])
@@ -67,7 +67,7 @@ def _bundle(digested: Digested, short: Sequence[tuple[BufferId, Run]]) -> Wanted
 def _windows(file: Source, runs: Sequence[Run]) -> Iterator[Source]:
     """The bytes of runs; of those that lie side by side at once."""
     begin = end = runs[0].start
-    for _, start, nbytes, _ in runs:
+    for _, start, nbytes, *_ in runs:
         if start != end:
             yield file.window(begin, end - begin)
             begin = start

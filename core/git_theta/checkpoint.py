@@ -17,6 +17,8 @@ from git_theta.errors import CheckpointError
 
 MAX_EXPANDED = 64 * 2**20
 """Bytes that strided groups may have beyond sixteen times the file's: a stride may be zero."""
+CODINGS = ("", "zstd")
+"""What may lie between a buffer's numbers and the file's bytes."""
 MAX_RANK = 64
 """Most dimensions of a parameter group."""
 
@@ -29,9 +31,18 @@ class Buffer(NamedTuple):
     start: int
     """Offset of the first byte in the file."""
     nbytes: int
-    """Length in bytes, a multiple of the dtype's size."""
+    """Length in the file in bytes; where no coding is, a multiple of the dtype's size."""
     big_endian: bool = False
     """Whether the file has the numbers big-endian; a buffer's identity is little-endian always."""
+    coding: str = ""
+    """How the file has the numbers: "" as they are, "zstd" as one frame of zstd."""
+    decoded: int = 0
+    """Bytes of the numbers where there is a coding, as the format knows them; else 0."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the numbers."""
+        return self.decoded if self.coding else self.nbytes
 
 
 class Tensor(NamedTuple):
@@ -75,32 +86,47 @@ def check_layout(layout: Layout, size: int) -> None:
         When buffers overlap or leave the file, or a group is not inside its buffer.
     """
     end = 0
-    for number, (dtype, start, nbytes, _) in enumerate(layout.buffers):
+    for number, buffer in enumerate(layout.buffers):
+        dtype, start, nbytes, _, coding, decoded = buffer
         if start < end or nbytes < 0 or start + nbytes > size:
             raise CheckpointError(
                 f"Buffer {number} lies at bytes {start} to {start + nbytes}, expected it between "
                 f"{end} (where the one before ends) and {size} (where the file ends)"
             )
+        if coding or decoded:
+            _check_coding(number, buffer)
+            nbytes = decoded
         if dtype not in BITS or nbytes * 8 % BITS[dtype]:
             raise CheckpointError(f"Buffer {number} has {nbytes} bytes, which no {dtype} fills")
-        end = start + nbytes
+        end = start + buffer[2]
     _check_names([tensor.name for tensor in layout.tensors])
     kinds = {}  # most groups of a checkpoint are of a few kinds
     for tensor in layout.tensors:
         name, dtype, shape, number, offset, strides = tensor
         if not 0 <= number < len(layout.buffers):
             raise CheckpointError(f"Group {name!r} names buffer {number} of {len(layout.buffers)}")
-        of, _, nbytes, big_endian = layout.buffers[number]
-        kinds[dtype, shape, offset, strides, of, nbytes, big_endian] = tensor
+        of, _, nbytes, big_endian, _, decoded = layout.buffers[number]
+        kinds[dtype, shape, offset, strides, of, decoded or nbytes, big_endian] = tensor
     for tensor in kinds.values():
         check_tensor(tensor, layout.buffers[tensor.buffer])
     expanded = sum(
-        [count_bytes(tensor.dtype, tensor.shape) for tensor in layout.tensors if tensor.strides]
+        [
+            count_bytes(tensor.dtype, tensor.shape)
+            for tensor in layout.tensors
+            if tensor.strides and not layout.buffers[tensor.buffer].coding  # seen when it is opened
+        ]
     )
     if expanded > 16 * size + MAX_EXPANDED:
         raise CheckpointError(
             f"Its strided groups have {expanded} bytes, far more than the {size} of the file"
         )
+
+
+def _check_coding(number: int, buffer: Buffer) -> None:
+    if buffer.coding not in CODINGS:
+        raise CheckpointError(f"Buffer {number} has the coding {buffer.coding!r}, which is unknown")
+    if not (0 < buffer.decoded < 2**63 if buffer.coding else buffer.decoded == 0):
+        raise CheckpointError(f"Buffer {number} has {buffer.decoded} bytes of numbers in a coding")
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -121,9 +147,9 @@ def check_tensor(tensor: Tensor, buffer: Buffer) -> None:
         end = _end_of(dtype, shape, offset, strides)
     except ValueError as fault:
         raise CheckpointError(f"Group {name!r}: {fault}") from fault
-    if end > buffer.nbytes:
+    if end > buffer.size:
         raise CheckpointError(
-            f"Group {name!r} ends at byte {end} of a buffer that has {buffer.nbytes}"
+            f"Group {name!r} ends at byte {end} of a buffer that has {buffer.size}"
         )
 
 

@@ -16,7 +16,7 @@ from git_theta.chunks import Chunk, cut
 from git_theta.describe import Description, describe, skeleton_source
 from git_theta.digested import Digested
 from git_theta.digests import digest_runs, digest_tensors, whole_runs
-from git_theta.errors import LimitExceeded, StoreError, ThetaError
+from git_theta.errors import FormatMismatch, LimitExceeded, StoreError, ThetaError
 from git_theta.formats.detect import UNKNOWN, Detected, Siblings, detect, no_siblings
 from git_theta.lineage import Lineage, Role, parts
 from git_theta.metadata import (
@@ -35,6 +35,7 @@ from git_theta.storage.buffers import store_buffers
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import SHORT, BufferId
+from git_theta.storage.unfolded import Unfolded, unfolded
 from git_theta.storage.wanted import Wanted
 from git_theta.table import Run, Table, cut_runs, read_table
 from git_theta.updates.choose import CHOSEN, Form
@@ -99,20 +100,21 @@ def clean(
     _check_formats(previous, plugins)
     detected = detect(file, path, plugins, siblings)
 
-    def clean_as(detected: Detected) -> Cleaned:
-        runs, first = cut_runs(detected.layout)
-        run_digests, digested = digest_runs(file, runs, advance)
-        whole = whole_runs(detected.layout, runs, first)
-        tensor_digests = digest_tensors(file, detected.layout, whole, run_digests)
-        described = describe(detected.layout, runs, first, whole, run_digests, tensor_digests)
-        skeleton, chunks = cut(skeleton_source(file, described.table, runs))
+    def clean_as(detected: Detected, opened: Unfolded) -> Cleaned:
+        source, layout, recipes, advance = opened
+        runs, first = cut_runs(layout)
+        run_digests, digested = digest_runs(source, runs, advance)
+        whole = whole_runs(layout, runs, first)
+        tensor_digests = digest_tensors(source, layout, whole, run_digests)
+        described = describe(layout, runs, first, whole, run_digests, tensor_digests, recipes)
+        skeleton, chunks = cut(skeleton_source(source, described.table, runs))
         items = [(0, chunk.identity) for chunk in chunks]
         items += [(item, identity) for item, identity, _ in described.stored]
         places = find_places(store, [identity for _, identity in items])
         names = {group.name for group in described.groups}
         lineage = Lineage(versions, older, names, partial(_read_table, store, plugins, path))
         bases = _base(previous, skeleton)
-        wanted = _wanted(file, digested, described, runs, chunks, bases, lineage, places, form)
+        wanted = _wanted(source, digested, described, runs, chunks, bases, lineage, places, form)
         if write:
             places |= store_buffers(store, plugins, wanted, advance)
             _check_stored(path, chunks, described, runs, places)
@@ -133,11 +135,14 @@ def clean(
         return Cleaned(_print(metadata), detected.warning)
 
     try:
-        return clean_as(detected)
-    except LimitExceeded as fault:  # more than metadata can tell apart: unknown, not lost
+        with unfolded(file, detected.layout, store.folder / "tmp", advance) as opened:
+            return clean_as(detected, opened)
+    except (FormatMismatch, LimitExceeded) as fault:
+        # all of it stays closed, or is more than metadata can tell apart: unknown, not lost
         if detected.formats == (UNKNOWN,):
             raise
-        return clean_as(Detected((UNKNOWN,), Layout(), f"{path}: {fault}"))
+        unknown = Detected((UNKNOWN,), Layout(), f"{path}: {fault}")
+        return clean_as(unknown, Unfolded(file, unknown.layout, {}, advance))
 
 
 def _print(metadata: Metadata) -> bytes:

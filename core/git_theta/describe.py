@@ -14,7 +14,9 @@ from git_theta.metadata import Group, StoredBuffer
 from git_theta.rows import rows
 from git_theta.source import BytesSource, Source
 from git_theta.storage.payload import BufferId
-from git_theta.table import Run, Table, View, check_limits, print_table
+from git_theta.table import Frame, Run, Table, View, check_limits, print_table
+
+NO_RECIPES: Mapping[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ def describe(
     whole: Sequence[int | None],
     run_digests: Sequence[bytes],
     tensor_digests: Sequence[bytes],
+    recipes: Mapping[int, int] = NO_RECIPES,
 ) -> Description:
     """Describe a file.
 
@@ -51,6 +54,8 @@ def describe(
         What :func:`git_theta.digests.whole_runs` made of them.
     run_digests, tensor_digests
         BLAKE3 of each run and of each tensor, in their orders.
+    recipes
+        Which buffers are recipes of frames, with the bytes of each frame.
 
     Raises
     ------
@@ -73,7 +78,7 @@ def describe(
     items = owners | {number: placed[buffer] for number, buffer in others.items()}
     run_items = list(map(items.__getitem__, range(len(runs))))
     stored = _stored(runs, run_items, run_digests)
-    table = _table(layout, runs, first, run_items, numbers)
+    table = _table(layout, runs, first, run_items, numbers, recipes)
     check_limits(table, 1 + len(groups) + len(buffers))
     return Description(groups, buffers, table, stored)
 
@@ -102,18 +107,29 @@ def _table(
     first: Sequence[int],
     run_items: Sequence[int],
     numbers: Mapping[int, int],
+    recipes: Mapping[int, int],
 ) -> Table:
-    ends = [0, *[start + nbytes for _, start, nbytes, _ in runs]]
+    ends = [0, *[start + nbytes for _, start, nbytes, *_ in runs]]
     gaps = [run[1] - end for run, end in zip(runs, ends, strict=False)]
     views = []
     for index, tensor in enumerate(layout.tensors):
         number, begin = numbers[index], first[tensor.buffer]
         if run_items[begin] == number:
             continue
-        after = first[tensor.buffer + 1] if tensor.buffer + 1 < len(first) else len(runs)
+        after = _after(tensor.buffer, first, runs)
         views.append(View(number, begin, after - begin, tensor.offset, tensor.strides))
     views.sort(key=lambda view: view.group)
-    return Table(tuple(gaps), tuple(run_items), tuple(run.big_endian for run in runs), tuple(views))
+    frames = [
+        Frame(first[buffer], _after(buffer + 1, first, runs) - first[buffer + 1], nbytes)
+        for buffer, nbytes in recipes.items()
+    ]
+    big_endian = tuple(run.big_endian for run in runs)
+    return Table(tuple(gaps), tuple(run_items), big_endian, tuple(views), tuple(frames))
+
+
+def _after(buffer: int, first: Sequence[int], runs: Sequence[Run]) -> int:
+    """The run that follows those of a buffer."""
+    return first[buffer + 1] if buffer + 1 < len(first) else len(runs)
 
 
 def skeleton_source(file: Source, table: Table, runs: Sequence[Run]) -> Source:

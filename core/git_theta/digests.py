@@ -67,7 +67,7 @@ def digest_runs(
         found += digests
         for stretch in stretches:
             digested.add(*stretch)
-        advance(sum([nbytes for _, _, nbytes, _ in batch]))
+        advance(sum([run[2] for run in batch]))
     return found, digested
 
 
@@ -86,7 +86,7 @@ def whole_runs(layout: Layout, runs: Sequence[Run], first: Sequence[int]) -> lis
     nbytes_of = lru_cache(2**12)(count_bytes)  # most groups have one of few shapes
     for _, dtype, shape, buffer, offset, strides in layout.tensors:
         number = first[buffer]
-        of, _, nbytes, _ = runs[number]
+        of, _, nbytes, *_ = runs[number]
         whole = (
             strides is None
             and offset == 0
@@ -112,7 +112,7 @@ def tensor_source(file: Source, layout: Layout, tensor: Tensor) -> Source:
 
 def _batches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
     """Runs that lie close together, read at once; a long run by itself."""
-    ends = [start + nbytes for _, start, nbytes, _ in runs]
+    ends = [start + nbytes for _, start, nbytes, *_ in runs]
     first = 0
     while first < len(runs):
         last = max(first + 1, bisect_right(ends, runs[first].start + BLOCK, first))
@@ -139,14 +139,14 @@ def _digest_batch(
         moved = [run._replace(start=run.start - start) for run in batch]
         return [digest(run_source(held, run)) for run in moved], stretches
     digests = [
-        hash_bytes(window[at - start : at - start + nbytes]).digest() for _, at, nbytes, _ in batch
+        hash_bytes(window[at - start : at - start + nbytes]).digest() for _, at, nbytes, *_ in batch
     ]
     return digests, stretches
 
 
 def _stretches(batch: Iterable[Run]) -> Iterator[tuple[int, int]]:
     """Where runs lie that are short and close together: start and length."""
-    short = [(start, start + nbytes) for _, start, nbytes, _ in batch if 0 < nbytes < SHORT]
+    short = [(start, start + nbytes) for _, start, nbytes, *_ in batch if 0 < nbytes < SHORT]
     ends = [end for _, end in short]
     first = 0
     while first < len(short):

@@ -12,7 +12,9 @@ Row = TypeVar("Row")
 def rows(kind: type[Row], *columns: Iterable[Any]) -> tuple[Row, ...]:
     """Values of a named tuple's type, of columns in the order of its fields.
 
-    A column may be endless, as of a value that all have; the shortest says how many there are.
+    The shortest column says how many there are; fields that have none have their defaults.
     """
-    made: Any = map(tuple.__new__, repeat(kind), zip(*columns, strict=False))
+    fields: Any = kind
+    rest = [repeat(fields._field_defaults[name]) for name in fields._fields[len(columns) :]]
+    made: Any = map(tuple.__new__, repeat(kind), zip(*columns, *rest, strict=False))
     return tuple(made)

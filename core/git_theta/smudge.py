@@ -8,13 +8,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain, groupby
 
 import blake3
 
 from git_theta.crew import Crew, can_fork
 from git_theta.digests import digest_item
 from git_theta.errors import MetadataError, MissingPackError, PackError
+from git_theta.folded import Folded
 from git_theta.items import (
     RESTORE,
     all_items,
@@ -42,13 +43,10 @@ STEP = 2 * 2**20
 MUCH = 8 * 2**20
 """Bytes to compute for which processes are forked."""
 
-
-class Piece(NamedTuple):
-    """A stretch of the file to rebuild."""
-
-    item: int
-    """Number of the item that it belongs to; 0 is the skeleton."""
-    data: Source
+Item = tuple[BufferId, int]
+"""Identity and length in bytes."""
+Batch = tuple[Source, int, int]
+"""What to read at once: a source, from where on, how many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,9 @@ class Rebuilt:
     metadata: Metadata
     path: str
     table: Table
-    pieces: tuple[Piece, ...]
+    sources: Mapping[int, Source]
+    """The bytes of each item that lies in the file, little-endian where it is numbers."""
+    pieces: tuple[Source, ...]
     """All of it in file order."""
     skeleton: Chunks
     """What of it belongs to no buffer, and the layout."""
@@ -66,18 +66,6 @@ class Rebuilt:
     """Where all of it comes from."""
     computed: int
     """Bytes that are told in terms of others, and take computing."""
-
-    def items(self) -> dict[int, Source]:
-        """The bytes of each item that lies in the file, little-endian where it is numbers."""
-        found: dict[int, Source] = {}
-        items = all_items(self.metadata)
-        runs = iter(zip(self.table.items, self.table.big_endian, strict=True))
-        for item, data in self.pieces:
-            if item:
-                number, big_endian = next(runs)
-                dtype = items[number][0].dtype
-                found[number] = swapped(data, dtype) if big_endian else data
-        return found
 
 
 def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugins) -> Rebuilt:
@@ -100,22 +88,52 @@ def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugin
         skeleton.verify()  # what is damaged is not malformed
         raise
     items = all_items(metadata)
-    total = skeleton.size - at + sum([items[item][1] for item in table.items])
-    if total != metadata.nbytes or sum(table.gaps) > skeleton.size - at:
-        raise MetadataError(f"{path}: its parts have {total} bytes, expected {metadata.nbytes}")
+    _check_size(skeleton.size - at, table, items, metadata, path)
     opened = {item: items[item] for item in dict.fromkeys(table.items)}
     sources, computed = _open_items(opened, metadata, path, store, reader)
-    pieces = []
-    for gap, item, big_endian in zip(table.gaps, table.items, table.big_endian, strict=True):
+    pieces: list[Source] = []
+    for gap, piece in _in_file_order(table, items, sources):
         if gap:
-            pieces.append(Piece(0, skeleton.window(at, gap)))
+            pieces.append(skeleton.window(at, gap))
             at += gap
-        source = sources[item]
-        if big_endian:
-            source = swapped(source, items[item][0].dtype)
-        pieces.append(Piece(item, source))
-    pieces.append(Piece(0, skeleton.window(at, skeleton.size - at)))
-    return Rebuilt(metadata, path, table, tuple(pieces), skeleton, store, computed)
+        pieces.append(piece)
+    pieces.append(skeleton.window(at, skeleton.size - at))
+    computed += sum(frame.nbytes for frame in table.frames)
+    return Rebuilt(metadata, path, table, sources, tuple(pieces), skeleton, store, computed)
+
+
+def _check_size(
+    left: int, table: Table, items: Sequence[Item], metadata: Metadata, path: str
+) -> None:
+    """Check that runs and frames, with the ``left`` bytes of the skeleton, are as long as the file.
+
+    Raises
+    ------
+    MetadataError
+        When they are not.
+    """
+    total = left + sum([items[item][1] for item in table.items])
+    for run, runs, nbytes in table.frames:
+        total += nbytes - sum(items[item][1] for item in table.items[run : run + 1 + runs])
+    if total != metadata.nbytes or sum(table.gaps) > left:
+        raise MetadataError(f"{path}: its parts have {total} bytes, expected {metadata.nbytes}")
+
+
+def _in_file_order(
+    table: Table, items: Sequence[Item], sources: Mapping[int, Source]
+) -> Iterator[tuple[int, Source]]:
+    """Runs and frames as the file has them, with the skeleton bytes that precede each."""
+    runs = [
+        swapped(sources[item], items[item][0].dtype) if big_endian else sources[item]
+        for item, big_endian in zip(table.items, table.big_endian, strict=True)
+    ]
+    done = 0
+    for frame in table.frames:
+        yield from zip(table.gaps[done : frame.run], runs[done : frame.run], strict=True)
+        done = frame.run + 1 + frame.runs
+        numbers = Joined(runs[frame.run + 1 : done])
+        yield table.gaps[frame.run], Folded(runs[frame.run], numbers, frame.nbytes)
+    yield from zip(table.gaps[done:], runs[done:], strict=True)
 
 
 def content(
@@ -148,7 +166,7 @@ def content(
 
 
 def _open_items(
-    items: Mapping[int, tuple[BufferId, int]],
+    items: Mapping[int, Item],
     metadata: Metadata,
     path: str,
     store: LocalStore,
@@ -175,11 +193,11 @@ def _open_items(
     return sources, computed
 
 
-def _batches(pieces: Sequence[Piece]) -> Iterator[tuple[Source, int, int]]:
-    """What to read at once: a stretch of a long piece, or many short pieces together."""
+def _batches(pieces: Sequence[Source]) -> Iterator[Batch]:
+    """What to read at once: a stretch of a long piece, a frame, or many short pieces together."""
     short: list[Source] = []
     nbytes = 0
-    for _, source in pieces:
+    for source in pieces:
         if short and nbytes + source.size > BATCH:
             yield Joined(short), 0, nbytes
             short, nbytes = [], 0
@@ -187,8 +205,9 @@ def _batches(pieces: Sequence[Piece]) -> Iterator[tuple[Source, int, int]]:
             short.append(source)
             nbytes += source.size
             continue
-        for offset in range(0, source.size, STEP):
-            yield source, offset, min(STEP, source.size - offset)
+        step = source.size if isinstance(source, Folded) else STEP
+        for offset in range(0, source.size, step):
+            yield source, offset, min(step, source.size - offset)
     if short:
         yield Joined(short), 0, nbytes
 
@@ -196,28 +215,42 @@ def _batches(pieces: Sequence[Piece]) -> Iterator[tuple[Source, int, int]]:
 def _read_all(rebuilt: Rebuilt) -> Iterator[bytes | memoryview]:
     """All bytes in order, on all cores: threads suffice where there is little to compute."""
     if rebuilt.computed < MUCH or worker_count() == 1 or not can_fork():
-        yield from ordered_map(_read_batch, _batches(rebuilt.pieces))
+        for alone, several in groupby(_batches(rebuilt.pieces), _is_frame):
+            if alone:
+                yield from chain.from_iterable(map(_read_batch, several))
+            else:
+                yield from chain.from_iterable(ordered_map(_read_whole, several))
         return
     batches = list(_batches(rebuilt.pieces))
 
     def read(number: int) -> Iterator[bytes | memoryview]:
-        yield memoryview(_read_batch(batches[number])).cast("B")
+        for data in _read_batch(batches[number]):
+            yield memoryview(data).cast("B")
 
     with Crew(read, worker_count(), begin=rebuilt.store.after_fork) as crew:
         for number in [crew.ask(number) for number in range(len(batches))]:
             yield from crew.results(number)
 
 
-def _read_batch(batch: tuple[Source, int, int]) -> bytes | memoryview:
+def _is_frame(batch: Batch) -> bool:
+    """Whether it is a long frame, of which one block is made after the other."""
+    return isinstance(batch[0], Folded)
+
+
+def _read_batch(batch: Batch) -> Iterator[bytes | memoryview]:
     source, offset, count = batch
-    return source.read(offset, count)
+    return source.blocks() if _is_frame(batch) else iter([source.read(offset, count)])
+
+
+def _read_whole(batch: Batch) -> list[bytes | memoryview]:
+    return list(_read_batch(batch))
 
 
 def _blame(rebuilt: Rebuilt) -> None:
     """Raise the error that names the first damaged item; return when each is what it should be."""
     rebuilt.skeleton.verify()
     items = all_items(rebuilt.metadata)
-    for item, source in rebuilt.items().items():
+    for item, source in rebuilt.sources.items():
         name, identity = item_name(rebuilt.metadata, item), items[item][0]
         found = digest_item(source, rebuilt.path, name)
         if source.size and found != identity.digest:

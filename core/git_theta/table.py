@@ -6,6 +6,7 @@ It opens the skeleton and is all that rebuilding needs to know of a format. Pure
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -21,8 +22,11 @@ RUN_BYTES = 2**30
 """Longest run; longer buffers are cut."""
 MAX_STRIDES = 2**20
 """Most strides that a table may have."""
+MAX_RECIPE = 64 * 2**20
+"""Bytes of a recipe, which is held in memory while its frame is made."""
 
 _HEADER = struct.Struct("<III")
+_RECIPE = 2  # in place of 0 or 1, which say whether a run is big-endian
 
 
 Run = Buffer
@@ -42,9 +46,20 @@ class View(NamedTuple):
     strides: tuple[int, ...] | None
 
 
+class Frame(NamedTuple):
+    """Runs in place of which the file has a frame of zstd."""
+
+    run: int
+    """The run that is the frame's recipe."""
+    runs: int
+    """How many runs after it the frame holds."""
+    nbytes: int
+    """Length of the frame in bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Runs in file order, and the views of groups into them."""
+    """Runs in file order, the views of groups into them, and which of them make up frames."""
 
     gaps: tuple[int, ...]
     """Skeleton bytes that precede each run."""
@@ -52,6 +67,7 @@ class Table:
     """Item number of each run."""
     big_endian: tuple[bool, ...]
     views: tuple[View, ...] = ()
+    frames: tuple[Frame, ...] = ()
 
 
 def cut_runs(layout: Layout) -> tuple[list[Run], list[int]]:
@@ -60,7 +76,7 @@ def cut_runs(layout: Layout) -> tuple[list[Run], list[int]]:
         return list(layout.buffers), list(range(len(layout.buffers)))
     runs: list[Run] = []
     first: list[int] = []
-    for dtype, start, nbytes, big_endian in layout.buffers:
+    for dtype, start, nbytes, big_endian, *_ in layout.buffers:
         first.append(len(runs))
         for at in range(0, max(nbytes, 1), RUN_BYTES):
             runs.append(Run(dtype, start + at, min(RUN_BYTES, nbytes - at), big_endian))
@@ -71,16 +87,21 @@ def print_table(table: Table) -> bytes:
     """The table's bytes."""
     views = table.views
     strides = [n for view in views for n in view.strides or ()]
+    kinds = list(map(int, table.big_endian))
+    for frame in table.frames:
+        kinds[frame.run] = _RECIPE
     columns: list[tuple[str, list[int] | tuple[int, ...]]] = [
         ("<u8", table.gaps),
         ("<u4", table.items),
-        ("u1", table.big_endian),
+        ("u1", kinds),
         ("<u4", [v.group for v in views]),
         ("<u4", [v.run for v in views]),
         ("<u4", [v.runs for v in views]),
         ("<u8", [v.offset for v in views]),
         ("u1", [v.strides is not None for v in views]),
         ("<u8", strides),
+        ("<u8", [frame.nbytes for frame in table.frames]),
+        ("<u4", [frame.runs for frame in table.frames]),
     ]
     header = _HEADER.pack(len(table.items), len(views), len(strides))
     return b"".join([header, *(np.array(c, dtype).tobytes() for dtype, c in columns)])
@@ -98,29 +119,41 @@ def read_table(skeleton: Source, metadata: Metadata, path: str) -> tuple[Table, 
         n_runs, n_views, n_strides = _HEADER.unpack(skeleton.read(0, _HEADER.size))
         if max(n_runs, n_views) > MAX_ITEMS or n_strides > MAX_STRIDES:
             raise ValueError(f"{n_runs} runs, {n_views} views, {n_strides} strides")
-        at = _HEADER.size
-        columns = []
-        for dtype, count in (
+        kinds_of_columns = (
             *(("<u8", n_runs), ("<u4", n_runs), ("u1", n_runs)),
             *(("<u4", n_views), ("<u4", n_views), ("<u4", n_views), ("<u8", n_views)),
             *(("u1", n_views), ("<u8", n_strides)),
-        ):
-            nbytes = count * np.dtype(dtype).itemsize
-            columns.append(np.frombuffer(skeleton.read(at, nbytes), dtype).tolist())
-            at += nbytes
-        gaps, items, big_endian, *views, flags, strides = columns
+        )
+        columns, at = _read_columns(skeleton, _HEADER.size, kinds_of_columns)
+        gaps, items, kinds, *views, flags, strides = columns
+        if max(*kinds, 0, 0) > _RECIPE or max(*flags, 0, 0) > 1:
+            raise ValueError("a flag of an unknown meaning")
+        recipes = [run for run, kind in enumerate(kinds) if kind == _RECIPE]
+        of_frames = (("<u8", len(recipes)), ("<u4", len(recipes)))
+        (sizes, counts), at = _read_columns(skeleton, at, of_frames)
         table = Table(
             tuple(gaps),
             tuple(items),
-            tuple(map(bool, big_endian)),
+            tuple([kind == 1 for kind in kinds]),
             tuple(_read_views(views, flags, strides, metadata)),
+            tuple(map(Frame, recipes, counts, sizes)),
         )
-        if max(*big_endian, *flags, 0, 0) > 1:
-            raise ValueError("a flag that is neither 0 nor 1")
         _check_places(table, metadata)
         return table, at
     except (ValueError, struct.error, CheckpointError) as fault:
         raise MetadataError(f"{path}: its skeleton has a malformed layout: {fault}") from fault
+
+
+def _read_columns(
+    skeleton: Source, at: int, kinds: Sequence[tuple[str, int]]
+) -> tuple[list[list[int]], int]:
+    """Columns of so many numbers each, one after another from ``at``; also where they end."""
+    columns = []
+    for dtype, count in kinds:
+        nbytes = count * np.dtype(dtype).itemsize
+        columns.append(np.frombuffer(skeleton.read(at, nbytes), dtype).tolist())
+        at += nbytes
+    return columns, at
 
 
 def _read_views(
@@ -152,6 +185,11 @@ def _check_places(table: Table, metadata: Metadata) -> None:
     dtypes = [group.dtype for group in groups] + [buffer.dtype for buffer in buffers]
     sizes = [group.nbytes for group in groups] + [buffer.nbytes for buffer in buffers]
     ends = list(accumulate((sizes[item - 1] for item in table.items), initial=0))
+    for number, frame in enumerate(table.frames):
+        _check_frame(table, number)
+        item = table.items[frame.run] - 1
+        if dtypes[item] != "U8" or not 0 < sizes[item] <= MAX_RECIPE:
+            raise ValueError(f"a recipe of {sizes[item]} bytes of {dtypes[item]}")
     for group, run, runs, offset, strides in table.views:
         if not runs or run + runs > len(table.items):
             raise ValueError(f"a view of {runs} runs from {run}, {len(table.items)} are there")
@@ -159,6 +197,16 @@ def _check_places(table: Table, metadata: Metadata) -> None:
         of = dtypes[table.items[run] - 1]
         buffer = Buffer(of, 0, ends[run + runs] - ends[run], table.big_endian[run])
         check_tensor(Tensor(name, dtype, shape, 0, offset, strides), buffer)
+
+
+def _check_frame(table: Table, number: int) -> None:
+    """Check that the runs of a frame are there, nothing between them, and no other frame's."""
+    run, runs, _ = table.frames[number]
+    others = [other.run for other in table.frames[number + 1 : number + 2]]
+    if not runs or run + runs >= min([len(table.items), *others]):
+        raise ValueError(f"a frame of {runs} runs behind run {run}")
+    if any(table.gaps[run + 1 : run + 1 + runs]):
+        raise ValueError("bytes of the skeleton inside a frame")
 
 
 def check_limits(table: Table, items: int) -> None:

@@ -98,7 +98,7 @@ def check_groups(file: bytes, text: bytes) -> None:
     digests = {group.name: group.digest for group in parse(text).groups}
     assert len(digests) == len(layout.tensors)
     for name, dtype, shape, number, offset, strides in layout.tensors:
-        _, start, nbytes, big = layout.buffers[number]
+        _, start, nbytes, big, *_ = layout.buffers[number]
         width = BITS[dtype] // 8
         data = file[start : start + nbytes]
         if strides:
@@ -322,7 +322,7 @@ def test_items_are_the_buffers_little_endian(store: LocalStore) -> None:
     )
     metadata = parse(clean_file(file, store))
     rebuilt = rebuild(metadata, "model.bin", store=store, plugins=Plugins())
-    found = {item: bytes(source.read(0, source.size)) for item, source in rebuilt.items().items()}
+    found = {item: bytes(source.read(0, source.size)) for item, source in rebuilt.sources.items()}
     assert [group.name for group in metadata.groups] == ["part", "w"]
     assert found == {2: data, 3: data[:40], 4: b""}
     told: list[int] = []

@@ -59,7 +59,7 @@ def read(file: bytes) -> dict[str, tuple[str, list[int], bytes]] | None:
         return None
     found = {}
     for tensor in layout.tensors:
-        _, start, nbytes, _ = layout.buffers[tensor.buffer]
+        _, start, nbytes, *_ = layout.buffers[tensor.buffer]
         found[tensor.name] = (tensor.dtype, list(tensor.shape), file[start : start + nbytes])
     return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from orbax_oracle import both, checkpoint, groups, named, save, write
+from orbax_oracle import both, checkpoint, groups, named, restore, save, size_of, write
 
 from git_theta.errors import CheckpointError
 from git_theta.formats.interface import CheckpointFormat
@@ -33,10 +33,29 @@ def test_a_group_that_would_get_another_name_is_refused(
         write(format, groups({"list.1": np.ones(400)}), tmp_path / "new", tmp_path / "old")
 
 
-def test_a_template_of_compressed_arrays_is_refused(tmp_path: Path) -> None:
-    save(tmp_path / "old", checkpoint(), use_ocdbt=False, use_compression=True)
-    with pytest.raises(CheckpointError, match="found them packed"):
+def test_a_template_of_arrays_that_we_cannot_unpack_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "old", {"x": np.ones(400), "kept": np.ones(300, "int4")}, use_ocdbt=False)
+    metadata = tmp_path / "old" / "kept" / ".zarray"
+    text = metadata.read_text()
+    assert '"compressor":null' in text
+    metadata.write_text(text.replace('"compressor":null', '"compressor":{"id":"blosc"}'))
+    with pytest.raises(CheckpointError, match="found 'int4'"):
         write(Zarr(), groups({"x": np.ones(400)}), tmp_path / "new", tmp_path / "old")
+
+
+@both
+def test_a_checkpoint_is_compressed_where_its_template_is(
+    format: CheckpointFormat, tmp_path: Path
+) -> None:
+    """Orbax compresses again, and what is no group was unpacked for it."""
+    save(tmp_path / "old", checkpoint(), use_ocdbt=format.name == "ocdbt", use_compression=True)
+    new = {**checkpoint(), "step": 8, "done": False}
+    write(format, groups(new), tmp_path / "new", tmp_path / "old")
+    assert named(restore(tmp_path / "new")) == named(new)
+    assert restore(tmp_path / "new")["int4"].tolist() == checkpoint()["int4"].tolist()
+    assert restore(tmp_path / "new")["name"] == "model"
+    sizes = [sum(map(size_of, (tmp_path / name).rglob("*"))) for name in ("old", "new")]
+    assert abs(sizes[0] - sizes[1]) < 0.1 * sizes[0]
 
 
 def test_a_template_that_is_of_no_checkpoint_is_refused(tmp_path: Path) -> None:

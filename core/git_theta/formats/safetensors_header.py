@@ -8,7 +8,6 @@ header starts with ``{``, no key comes twice, a tensor is an object and not an a
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import repeat
 
 from git_theta.checkpoint import Buffer, Tensor
 from git_theta.dtypes import BITS
@@ -103,8 +102,8 @@ def find_tensors(
             f"found byte {start + end}"
         )
     return (
-        rows(Buffer, dtypes, [start + low for low in lows], sizes, repeat(False)),
-        rows(Tensor, names, dtypes, shapes, range(len(names)), repeat(0), repeat(None)),
+        rows(Buffer, dtypes, [start + low for low in lows], sizes),
+        rows(Tensor, names, dtypes, shapes, range(len(names))),
     )
 
 

@@ -62,7 +62,7 @@ def splice_same(format: CheckpointFormat, file: Source, layout: Layout, context:
 
 def other_values(data: bytes, layout: Layout, number: int) -> bytes:
     """Other values for a buffer, still truth values where the dtype is BOOL."""
-    _, start, nbytes, _ = layout.buffers[number]
+    _, start, nbytes, *_ = layout.buffers[number]
     return bytes(byte ^ 1 for byte in data[start : start + nbytes])
 
 

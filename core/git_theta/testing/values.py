@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import zstandard
 
-from git_theta.checkpoint import Layout, Tensor
+from git_theta.checkpoint import Buffer, Layout, Tensor
 from git_theta.dtypes import BITS, count_bytes, scalar_bytes
-from git_theta.source import Source
+from git_theta.source import BytesSource, Source
 
 
 class Value(NamedTuple):
@@ -29,11 +30,22 @@ def read_values(file: Source, layout: Layout) -> dict[str, Value]:
 
 def _read_value(file: Source, layout: Layout, tensor: Tensor) -> Value:
     buffer = layout.buffers[tensor.buffer]
-    data = b"" if 0 in tensor.shape else _read_elements(file.window(*buffer[1:3]), tensor)
+    data = b"" if 0 in tensor.shape else _read_elements(_read_numbers(file, buffer), tensor)
     width = scalar_bytes(buffer.dtype)
     if buffer.big_endian and width > 1:
         data = np.frombuffer(data, f"u{width}").byteswap().tobytes()
     return Value(tensor.dtype, tuple(tensor.shape), data)
+
+
+def _read_numbers(file: Source, buffer: Buffer) -> Source:
+    """A buffer's numbers, decompressed where they are a frame."""
+    found = file.window(buffer.start, buffer.nbytes)
+    if not buffer.coding:
+        return found
+    frame = bytes(found.read(0, found.size))
+    data = zstandard.ZstdDecompressor().decompressobj().decompress(frame)
+    assert len(data) == buffer.decoded, f"Expected {buffer.decoded} bytes, a frame has {len(data)}"
+    return BytesSource(data)
 
 
 def _read_elements(buffer: Source, tensor: Tensor) -> bytes:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import zstandard
-
 from git_theta.errors import CheckpointError, LimitExceeded
 from git_theta.source import Source
 from theta_flax.checksums import check_crc
+from theta_flax.frames import unpack
 from theta_flax.ocdbt.fields import Fields
 
 MAX_NODE = 2**25
@@ -24,8 +23,6 @@ MANIFEST = 0x0CDB3A2A
 """The magic number of a manifest."""
 NODE = 0x0CDB20DE
 """The magic number of a B-tree node."""
-
-_BLOCK = 2**16  # bytes unpacked at once
 
 
 class Place(NamedTuple):
@@ -143,20 +140,7 @@ def _unpack(file: Source, magic: int) -> Fields:
         )
     data = bytes(file.read(0, nbytes - 4))
     check_crc(data, file.read(nbytes - 4, 4), "a node of OCDBT")
-    return Fields(_decompress(data[14:]) if compression else data[14:])
-
-
-def _decompress(body: bytes) -> bytes:
-    data = bytearray()
-    try:
-        with zstandard.ZstdDecompressor(max_window_size=MAX_NODE).stream_reader(body) as reader:
-            while block := reader.read(_BLOCK):
-                data += block
-                if len(data) > MAX_NODE:
-                    raise LimitExceeded(f"Expected nodes of at most {MAX_NODE} bytes, found more")
-    except zstandard.ZstdError as fault:
-        raise CheckpointError(f"Expected a node packed by zstd: {fault}") from fault
-    return bytes(data)
+    return Fields(unpack(data[14:], MAX_NODE, "a node") if compression else data[14:])
 
 
 def _read_files(fields: Fields, base: str) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from git_theta.errors import CheckpointError
 from git_theta.source import Source
 from theta_flax.dtypes import DTYPES
+from theta_flax.frames import unpack
 from theta_flax.orbax.stored import Stored, list_chunks
 from theta_flax.zarr.chunks import Chunk, find_chunks
 from theta_flax.zarr.metadata import NO_DTYPE, REMEDY, ZarrArray, tell_packed
@@ -45,20 +46,31 @@ def read_kept(array: Described, stored: Stored) -> np.ndarray[Any, Any]:
     name, said, _ = array
     dtype = np.dtype(_name_dtype(array))
     chunks, nbytes = _find_all(array, stored)
-    whole = prod(said.shape)
-    if len(chunks) * prod(said.chunk) < whole or nbytes < whole * dtype.itemsize:
+    whole, least = prod(said.shape), sum(chunk.nbytes for chunk, _ in chunks)
+    if len(chunks) * prod(said.chunk) < whole or nbytes < least:
         raise CheckpointError(
             f"Expected all numbers of {name!r} in the template, found some",
             remedy="Load it and save it again with Orbax",
         )
+    pieces = [_read_chunk(chunk, file) for chunk, file in chunks]
     values: np.ndarray[Any, Any] = np.empty(said.shape, dtype)
-    for (_, _, where, start), file in chunks:
-        data = np.frombuffer(file.read(start, said.nbytes), dtype).reshape(said.chunk)
-        starts = [n * extent for n, extent in zip(where, said.chunk, strict=True)]
+    for (chunk, _), piece in zip(chunks, pieces, strict=True):
+        data = np.frombuffer(piece, dtype).reshape(said.chunk)
+        starts = [n * extent for n, extent in zip(chunk.where, said.chunk, strict=True)]
         inside: list[Any] = [slice(at, at + n) for at, n in zip(starts, said.chunk, strict=True)]
         place = values[(*inside, ...)]  # a view, of a scalar too
         place[...] = data[tuple(slice(extent) for extent in place.shape)]
     return values
+
+
+def _read_chunk(chunk: Chunk, file: Source) -> bytes | memoryview:
+    """A chunk's numbers."""
+    data, nbytes = file.read(chunk.start, chunk.nbytes), chunk.said.nbytes
+    if chunk.said.coding:
+        data = unpack(data, nbytes, f"a chunk of {chunk.array!r}")
+        if len(data) < nbytes:
+            raise CheckpointError(f"Expected {nbytes} bytes in a chunk of {chunk.array!r}")
+    return data
 
 
 def _name_dtype(array: Described) -> str:

@@ -47,6 +47,8 @@ class Template:
             for value in self.tree.values
             if value.kind != "string" and value.kind not in EMPTY
         }
+        self.compressed = any(array.said.coding for array in self._arrays.values())
+        """Whether Orbax compressed it."""
         if sum(prod(_grid(array)) for array in self._arrays.values()) > MAX_CHUNKS:
             raise LimitExceeded(f"Expected at most {MAX_CHUNKS} chunks in the template, found more")
         for name, array in self._arrays.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from git_theta.errors import CheckpointError, MissingPluginError
 from git_theta.formats.interface import ScanContext, TensorData
@@ -30,15 +30,15 @@ def write_with_orbax(
     *,
     ocdbt: bool,
 ) -> None:
-    """Write a checkpoint, uncompressed; all values are held in memory.
+    """Write a checkpoint; all values are held in memory.
 
     Parameters
     ----------
     tensors
         The groups by name.
     template
-        A file of a checkpoint whose version of zarr, nesting and other content is kept; None:
-        nested as the names tell.
+        A file of a checkpoint whose version of zarr, compression, nesting and other content is
+        kept; None: uncompressed, nested as the names tell.
     folder
         What to make.
     context
@@ -62,13 +62,14 @@ def write_with_orbax(
     if folder.exists():
         raise CheckpointError(f"Expected nothing at {folder}, which Orbax makes, found a file")
     arrays = {name: make_array(name, group) for name, group in tensors.items()}
-    content, zarr3, custom = _place(arrays, template, context, ocdbt)
+    content, kept = _place(arrays, template, context, ocdbt)
     with tempfile.TemporaryDirectory(prefix=".git-theta-", dir=folder.parent) as beside:
         made = Path(beside).absolute() / "made"
-        options = {"use_ocdbt": ocdbt, "use_zarr3": zarr3, "use_compression": False}
-        more = {} if custom is None else {"custom_metadata": custom}
+        more = {} if kept.custom is None else {"custom_metadata": kept.custom}
         try:
-            handler = ocp.PyTreeCheckpointHandler(**options)
+            handler = ocp.PyTreeCheckpointHandler(
+                use_ocdbt=ocdbt, use_zarr3=kept.zarr3, use_compression=kept.compressed
+            )
             with ocp.Checkpointer(handler) as checkpointer:
                 checkpointer.save(made, args=ocp.args.PyTreeSave(content, **more))
         except Exception as fault:  # whatever Orbax and tensorstore say about what they refuse
@@ -76,25 +77,34 @@ def write_with_orbax(
         made.rename(folder)
 
 
+class _Kept(NamedTuple):
+    """What is kept of a template besides its values."""
+
+    zarr3: bool = False
+    compressed: bool = False
+    custom: Any = None
+    """The user's metadata."""
+
+
 def _place(
     arrays: dict[str, Array], template: Source | None, context: ScanContext, ocdbt: bool
-) -> tuple[object, bool, Any]:
-    """The values as they are to be nested, whether as zarr 3, and what the user's metadata is."""
-    zarr3, custom = False, None
+) -> tuple[object, _Kept]:
+    """The values as they are to be nested, and what else is kept of the template."""
+    kept = _Kept()
     try:
         if template is None:
             content: object = nest(arrays)
         else:
             open_file = open_checkpoint(template, context)
-            kept = Template(open_file, InOcdbt(open_file) if ocdbt else InFiles(open_file))
-            kept.join(arrays)
-            content = fill(kept.nest(arrays), arrays, kept.known)
-            zarr3, custom = kept.tree.zarr3, kept.tree.custom
+            old = Template(open_file, InOcdbt(open_file) if ocdbt else InFiles(open_file))
+            old.join(arrays)
+            content = fill(old.nest(arrays), arrays, old.known)
+            kept = _Kept(old.tree.zarr3, old.compressed, old.tree.custom)
         content = _fit(content)
         _check_names([name for name, _ in _walk(content)], arrays, ocdbt)
     except RecursionError as fault:
         raise CheckpointError("Checkpoint is nested too deep to be written anew") from fault
-    return content, zarr3, custom
+    return content, kept
 
 
 def _fit(value: Any) -> Any:

@@ -25,7 +25,7 @@ _CHECKSUM = 4  # bytes of a CRC-32C
 
 
 class Chunk(NamedTuple):
-    """A chunk that lies raw in a file."""
+    """A chunk that lies in a file, raw or as a frame."""
 
     array: str
     """Name of the array."""
@@ -35,6 +35,8 @@ class Chunk(NamedTuple):
     """Which chunk of the array it is, by dimension."""
     start: int
     """Offset of its first byte in the file."""
+    nbytes: int
+    """Its length there."""
 
 
 def find_chunks(
@@ -59,39 +61,45 @@ def find_chunks(
         When the part has another length than its metadata asks for.
     """
     if said.index is None:
-        _check_length(array, said.nbytes, nbytes)
-        yield Chunk(array, said, tuple(where), start)
+        _check_length(array, said, nbytes)
+        yield Chunk(array, said, tuple(where), start, nbytes)
         return
     counts = [whole // part for whole, part in zip(said.stored, said.chunk, strict=True)]
     entries, first = _read_table(array, said.index, prod(counts), file.window(start, nbytes))
     for inner, (offset, length) in zip(product(*map(range, counts)), entries, strict=True):
         if offset == length == _MISSING:
             continue
-        _check_length(array, said.nbytes, length)
+        _check_length(array, said, length)
         if not first <= offset <= nbytes - length:
             raise CheckpointError(f"Expected a chunk of {array!r} in its shard, found it outside")
         place = [n * count + i for n, count, i in zip(where, counts, inner, strict=True)]
-        yield Chunk(array, said, tuple(place), start + offset)
+        yield Chunk(array, said, tuple(place), start + offset, length)
 
 
 def lay_out(chunks: Sequence[Chunk]) -> Layout:
     """A layout of a file's chunks: a group each."""
     ordered = sorted(chunks, key=lambda chunk: chunk.start)
     namer, tensors = Namer(), []
-    for number, (array, said, where, _) in enumerate(ordered):
+    for number, (array, said, where, *_) in enumerate(ordered):
         shape = _crop(said, where)
         if shape is not None:
             name = namer.name(_name(array, said, where))
             strides = _strides(said.chunk, shape)
             tensors.append(Tensor(name, said.dtype, shape, number, 0, strides))
-    buffers = [Buffer(c.said.dtype, c.start, c.said.nbytes, c.said.big_endian) for c in ordered]
+    buffers = [_buffer(chunk) for chunk in ordered]
     return Layout(tuple(buffers), tuple(tensors))
 
 
-def _check_length(array: str, expected: int, found: int) -> None:
-    if expected != found:
+def _buffer(chunk: Chunk) -> Buffer:
+    said = chunk.said
+    decoded = said.nbytes if said.coding else 0
+    return Buffer(said.dtype, chunk.start, chunk.nbytes, said.big_endian, said.coding, decoded)
+
+
+def _check_length(array: str, said: ZarrArray, found: int) -> None:
+    if found != said.nbytes and not said.coding:
         raise CheckpointError(
-            f"Expected chunks of {array!r} of {expected} bytes, found one of {found}"
+            f"Expected chunks of {array!r} of {said.nbytes} bytes, found one of {found}"
         )
 
 

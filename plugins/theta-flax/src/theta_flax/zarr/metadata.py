@@ -1,6 +1,7 @@
 """What ``.zarray`` (zarr 2) and ``zarr.json`` (zarr 3) say of an array.
 
-Only what lays numbers raw and row-major is told apart; everything else counts as packed.
+Only what lays numbers row-major, raw or as a frame of zstd, is told apart; everything else counts
+as packed.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ FILES = (".zarray", "zarr.json")
 MAX_BYTES = 2**16
 """Bytes of one such file."""
 
-REMEDY = "Save with use_compression=False, so that git-theta sees arrays one by one"
+REMEDY = "Save as Orbax does by itself or with use_compression=False, for git-theta to see arrays"
 """What can be done about arrays that are packed."""
+
+ZSTD = "zstd"
+"""What both versions call the compressor of which the kernel opens the frames."""
 
 NO_DTYPE = "a dtype without a name"
 """What `ZarrArray.packed` says of numbers that lie raw and that safetensors has no dtype for."""
@@ -62,8 +66,10 @@ class ZarrArray:
     """Elements of a chunk: as ``stored``, or of what a shard is made of."""
     index: Index | None
     """None: a file is one chunk."""
+    coding: str
+    """How a chunk's numbers lie in the file: "" as they are, or as `Buffer.coding` has it."""
     packed: str
-    """What lies between the numbers and the file's bytes; "" where they are the same."""
+    """What else lies between the numbers and the file's bytes, which then cannot be seen."""
     key: re.Pattern[str]
     """What the files are called, in the array's folder."""
     separator: str
@@ -77,7 +83,7 @@ class ZarrArray:
 
 def tell_packed(array: str, said: ZarrArray) -> str:
     """Why the numbers of an array are not seen."""
-    return f"Expected raw numbers of {array!r}, found them packed ({said.packed})"
+    return f"Expected numbers of {array!r}, raw or as zstd, found them packed ({said.packed})"
 
 
 def read_bounded(file: Source, name: str) -> bytes:
@@ -119,16 +125,18 @@ def _read_v2(found: Any) -> ZarrArray:
     dtype, big_endian = _read_numpy_dtype(found["dtype"])
     shape, chunk = _read_extents(found["shape"], 0), _read_extents(found["chunks"], 1)
     packed = [] if dtype else [NO_DTYPE]
-    if found["compressor"] is not None:
-        packed.append(str(found["compressor"]["id"])[:40])
+    compressor = None if found["compressor"] is None else str(found["compressor"]["id"])
+    coding = "zstd" if compressor == ZSTD else ""
+    if compressor and not coding:
+        packed.append(compressor[:40])
     if found["filters"]:
         packed.append("filters")
     if found["order"] != "C" and len(shape) > 1:
         packed.append("column-major order")
     separator = found.get("dimension_separator", ".")
     key = _join_key("", separator, len(shape)) if shape else re.compile("0")
-    said = ", ".join(packed)
-    return ZarrArray(dtype or "U8", big_endian, shape, chunk, chunk, None, said, key, separator)
+    how = (coding, ", ".join(packed))
+    return ZarrArray(dtype or "U8", big_endian, shape, chunk, chunk, None, *how, key, separator)
 
 
 def _read_numpy_dtype(name: Any) -> tuple[str | None, bool]:
@@ -154,14 +162,16 @@ def _read_v3(found: Any) -> ZarrArray:
         chunk, codecs = _read_extents(shard["chunk_shape"], 1), shard["codecs"]
         index = _read_index(shard)
     big_endian, packed = _read_codecs(codecs)
+    coding = "zstd" if packed == [ZSTD] else ""
+    packed = [] if coding else packed
     named = found["data_type"]
     dtype = DTYPES.get(named) if isinstance(named, str) else None
     if dtype is None:
         packed.append(NO_DTYPE)
     big_endian = big_endian and dtype is not None and scalar_bytes(dtype) > 1
     key, separator = _read_key(found["chunk_key_encoding"], len(shape))
-    said = ", ".join(packed)
-    return ZarrArray(dtype or "U8", big_endian, shape, stored, chunk, index, said, key, separator)
+    how = (coding, ", ".join(packed))
+    return ZarrArray(dtype or "U8", big_endian, shape, stored, chunk, index, *how, key, separator)
 
 
 def _read_index(shard: Any) -> Index:
