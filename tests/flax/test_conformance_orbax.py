@@ -33,12 +33,16 @@ def tree() -> dict[str, Any]:
 
 
 @cache
-def saved(ocdbt: bool, zarr3: bool, chunk_bytes: int | None = 2400) -> Files:
+def saved(
+    ocdbt: bool, zarr3: bool, chunk_bytes: int | None = 2400, compressed: bool = False
+) -> Files:
     """The files of an Orbax checkpoint, by path from its folder; ``cut`` lies in several chunks."""
     options: dict[str, Any] = {name: ocp.SaveArgs() for name in ("flags", "step")}
     options["params"] = {name: ocp.SaveArgs() for name in ("kernel", "bias")}
     options["cut"] = ocp.SaveArgs(chunk_byte_size=chunk_bytes)
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=ocdbt, use_zarr3=zarr3, use_compression=False)
+    handler = ocp.PyTreeCheckpointHandler(
+        use_ocdbt=ocdbt, use_zarr3=zarr3, use_compression=compressed
+    )
     with TemporaryDirectory() as folder, ocp.Checkpointer(handler) as checkpointer:
         path = Path(folder, "saved")
         checkpointer.save(path, args=ocp.args.PyTreeSave(tree(), save_args=options))
@@ -88,14 +92,18 @@ class OcdbtKit(FormatConformance):
     damages = 60
     zarr3 = False
     chunk_bytes: int | None = 2400
+    compressed = False
+
+    def saved(self) -> Files:
+        return saved(True, self.zarr3, self.chunk_bytes, self.compressed)
 
     def samples(self) -> Mapping[str, bytes]:
-        files = saved(True, self.zarr3, self.chunk_bytes)
+        files = self.saved()
         data = {name: data for name, data in files.items() if "process_0/d/" in name}
         return dict(sorted(data.items(), key=lambda file: -len(file[1]))[:1])
 
     def beside(self, name: str) -> Mapping[str, bytes]:
-        return near(name, name.rpartition("/d/")[0], saved(True, self.zarr3, self.chunk_bytes))
+        return near(name, name.rpartition("/d/")[0], self.saved())
 
     def oracle(self, file: Path) -> Mapping[str, Value]:
         """The values that tensorstore finds in a file of the latest version."""
@@ -116,19 +124,32 @@ class TestOcdbtWithZarr3(OcdbtKit):
     zarr3 = True
 
 
+class TestCompressedOcdbt(OcdbtKit):
+    """As Orbax saves where nobody says anything."""
+
+    compressed = True
+
+
+class TestCompressedOcdbtWithZarr3(TestCompressedOcdbt):
+    zarr3 = True
+
+
 class ZarrKit(FormatConformance):
     format = Zarr()
     by_content = False
     memory_bound = 2**20
     damages = 60
-    zarr3 = False
+    zarr3 = compressed = False
+
+    def saved(self) -> Files:
+        return saved(False, self.zarr3, compressed=self.compressed)
 
     def samples(self) -> Mapping[str, bytes]:
         names = ("cut/c/1/0", "step/c") if self.zarr3 else ("cut/1.0", "step/0")
-        return {f"ckpt/{name}": saved(False, self.zarr3)[f"ckpt/{name}"] for name in names}
+        return {f"ckpt/{name}": self.saved()[f"ckpt/{name}"] for name in names}
 
     def beside(self, name: str) -> Mapping[str, bytes]:
-        files = near(name, "/".join(name.split("/")[:2]), saved(False, self.zarr3))
+        files = near(name, "/".join(name.split("/")[:2]), self.saved())
         return {path: data for path, data in files.items() if path.endswith(("y", "n"))}
 
     def oracle(self, file: Path) -> Mapping[str, Value]:
@@ -145,12 +166,24 @@ class TestZarr3(ZarrKit):
     zarr3 = True
 
 
+class TestCompressedZarr2(ZarrKit):
+    compressed = True
+
+
+class TestCompressedZarr3(TestCompressedZarr2):
+    zarr3 = True
+
+
 class WrittenOcdbt(OcdbtKit):
     chunk_bytes = None  # what is written is not cut
     writes = True
 
     def beside(self, name: str) -> Mapping[str, bytes]:
-        return near(name, "ckpt", saved(True, False, None))
+        return near(name, "ckpt", self.saved())
+
+
+class WrittenCompressedOcdbt(WrittenOcdbt):
+    compressed = True
 
 
 class WrittenZarr(ZarrKit):
@@ -158,12 +191,18 @@ class WrittenZarr(ZarrKit):
 
     def samples(self) -> Mapping[str, bytes]:
         names = ("ckpt/params.kernel/0.0", "ckpt/step/0")
-        return {name: saved(False, False)[name] for name in names}
+        return {name: self.saved()[name] for name in names}
 
     def beside(self, name: str) -> Mapping[str, bytes]:
-        return near(name, "ckpt", saved(False, False))
+        return near(name, "ckpt", self.saved())
 
 
-@pytest.mark.parametrize("kit", [WrittenOcdbt, WrittenZarr])
+class WrittenCompressedZarr(WrittenZarr):
+    compressed = True
+
+
+@pytest.mark.parametrize(
+    "kit", [WrittenOcdbt, WrittenCompressedOcdbt, WrittenZarr, WrittenCompressedZarr]
+)
 def test_folders_that_are_written_read_back(kit: type[FormatConformance], tmp_path: Path) -> None:
     kit().test_written_files_read_back(tmp_path)

@@ -16,8 +16,10 @@ import training
 from flax import nnx, serialization
 from safetensors.numpy import save_file
 
-WHOLE = ("msgpack", "zarr", "zarr3", "ocdbt")
-"""Forms in which arrays lie raw and whole."""
+WHOLE = {"msgpack": 1.02, "zarr": 1.02, "zarr3": 1.02, "ocdbt": 1.02}
+WHOLE |= {"compressed zarr": 1.05, "as Orbax saves": 1.05}
+WHOLE["compressed zarr3"] = 1.25  # at a higher level, which finds more matches in bfloat16
+"""Forms in which arrays lie whole: what they may take, safetensors' being 1."""
 
 PLAIN_SIZES: list[int] = []  # measured once
 
@@ -93,8 +95,8 @@ def test_checkpoints_are_exact_quiet_and_small_and_predict_the_same(
         sizes.append(stored(repo))
     assert versions[0][1] != versions[1][1]
     if name in WHOLE:  # a piece of a matrix is a matrix of its own, and may fit another update
-        assert sizes[1] <= 1.02 * plain_sizes[0]
-        assert sizes[2] - sizes[1] <= 1.02 * plain_sizes[1]
+        assert sizes[1] <= WHOLE[name] * plain_sizes[0]
+        assert sizes[2] - sizes[1] <= WHOLE[name] * plain_sizes[1]
     assert form.format in repo.git("theta", "ls-files")
     clone = theta_repo("clone")
     clone.git("remote", "add", "origin", str(repo.path))

@@ -112,5 +112,8 @@ FORMS = {
     "zarr3": orbax("ckpt", "zarr", use_ocdbt=False, use_zarr3=True, use_compression=False),
     "ocdbt": orbax("ckpt", "ocdbt", use_compression=False),
     "sharded ocdbt": orbax("ckpt", "ocdbt", sharded=True, use_compression=False),
-    "compressed": orbax("ckpt", "unknown"),
+    "compressed zarr": orbax("ckpt", "zarr", use_ocdbt=False),
+    "compressed zarr3": orbax("ckpt", "zarr", use_ocdbt=False, use_zarr3=True),
+    "as Orbax saves": orbax("ckpt", "ocdbt"),
+    "sharded, as Orbax saves": orbax("ckpt", "ocdbt", sharded=True),
 }

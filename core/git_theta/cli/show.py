@@ -34,26 +34,33 @@ def show(version: str, as_json: bool) -> None:
     """
     name = version if ":" in version else f":./{version}"
     with Repository() as repository:
-        found = repository.objects([name])[0]
+        revision, path = _split(repository, version) if ":" in version else ("", version)
+        found, metadata = repository.objects([name])[0], None
         if found and found[1] == "blob":
             metadata = parse(repository.blob(found[0]), version)
-            click.echo(json.dumps(_as_json(metadata), indent=2) if as_json else _as_text(metadata))
-            return
-        files = _read_folder(repository, version)
-    if not files:
+        known = metadata is not None and not _is_unknown(metadata)
+        files = {} if known else _read_folder(repository, version, revision, path)
+        told = _tell_unknown(repository, revision, files)
+    if metadata:
+        why = next(iter(told.values()), "")
+        said = _as_json(metadata, why) if as_json else _as_text(metadata, why)
+    elif files:
+        said = _folder_as_json(files, told) if as_json else _folder_as_text(files, told)
+    else:
         raise GitError(
             f"Expected a file in git, found nothing at {version}",
             remedy="git theta ls-files [REV] lists what there is",
         )
-    click.echo(json.dumps(_folder_as_json(files), indent=2) if as_json else _folder_as_text(files))
+    click.echo(json.dumps(said, indent=2) if as_json else said)
 
 
-def _read_folder(repository: Repository, version: str) -> dict[str, Metadata]:
-    """What git-theta stores below a folder, by path from the top."""
+def _read_folder(
+    repository: Repository, version: str, revision: str, path: str
+) -> dict[str, Metadata]:
+    """What git-theta stores at a path or below it, by path from the top."""
     if ":" not in version:
         listed = entries(repository, None, [f":(literal){version}"])
     else:
-        revision, path = _split(repository, version)
         listed = entries(
             repository,
             revision or None,
@@ -61,6 +68,23 @@ def _read_folder(repository: Repository, version: str) -> dict[str, Metadata]:
             everywhere=True,
         )
     return {entry.path: parse(repository.blob(entry.oid), entry.path) for entry in listed}
+
+
+def _is_unknown(metadata: Metadata) -> bool:
+    """Whether no format could read a file when it was added."""
+    return metadata.formats[0][0] == "unknown"
+
+
+def _tell_unknown(
+    repository: Repository, revision: str, files: dict[str, Metadata]
+) -> dict[str, str]:
+    """Why those of the files that are stored as unknown are, by path."""
+    unknown = {path: one for path, one in files.items() if _is_unknown(one)}
+    if not unknown:
+        return {}
+    from git_theta.cli.unknown import tell_unknown  # it brings what reads files
+
+    return tell_unknown(repository, revision, unknown)
 
 
 def _split(repository: Repository, version: str) -> tuple[str, str]:
@@ -87,9 +111,10 @@ def _group_as_json(group: Group) -> dict[str, object]:
     }
 
 
-def _as_json(metadata: Metadata) -> dict[str, object]:
+def _as_json(metadata: Metadata, why: str) -> dict[str, object]:
     return {
         "formats": [name for name, _ in metadata.formats],
+        **_why_unknown(why),
         "bytes": metadata.nbytes,
         "blake3": metadata.digest.hex(),
         "skeleton": {"bytes": metadata.skeleton.nbytes, "blake3": metadata.skeleton.digest.hex()},
@@ -98,7 +123,11 @@ def _as_json(metadata: Metadata) -> dict[str, object]:
     }
 
 
-def _folder_as_json(files: dict[str, Metadata]) -> dict[str, object]:
+def _why_unknown(why: str) -> dict[str, str]:
+    return {"unknown_because": why} if why else {}
+
+
+def _folder_as_json(files: dict[str, Metadata], told: dict[str, str]) -> dict[str, object]:
     packs = {hint.pack: hint.nbytes for one in files.values() for hint in one.packs}
     return {
         "formats": _formats(files.values()),
@@ -107,6 +136,7 @@ def _folder_as_json(files: dict[str, Metadata]) -> dict[str, object]:
             {
                 "path": path,
                 "formats": [name for name, _ in metadata.formats],
+                **_why_unknown(told.get(path, "")),
                 "bytes": metadata.nbytes,
                 "blake3": metadata.digest.hex(),
             }
@@ -121,17 +151,22 @@ def _folder_as_json(files: dict[str, Metadata]) -> dict[str, object]:
     }
 
 
-def _as_text(metadata: Metadata) -> str:
+def _as_text(metadata: Metadata, why: str) -> str:
     head = [
         f"format    {', '.join(name for name, _ in metadata.formats)}",
         f"size      {human_size(metadata.nbytes)} in {_count(len(metadata.groups))}",
         f"blake3    {metadata.digest.hex()}",
+        *([f"unknown   {_indented(why, 10)}"] if why else []),
     ]
     rows = _aligned([_row(group) for group in metadata.groups])
     return "\n".join([*head, "", *rows] if rows else head)
 
 
-def _folder_as_text(files: dict[str, Metadata]) -> str:
+def _indented(text: str, width: int) -> str:
+    return text.replace("\n", "\n" + " " * width)
+
+
+def _folder_as_text(files: dict[str, Metadata], told: dict[str, str]) -> str:
     groups = [group for metadata in files.values() for group in metadata.groups]
     nbytes = sum(metadata.nbytes for metadata in files.values())
     noun = "file" if len(files) == 1 else "files"
@@ -143,6 +178,8 @@ def _folder_as_text(files: dict[str, Metadata]) -> str:
     for path, metadata in files.items():
         lines += ["", f"{quoted(path)}  {human_size(metadata.nbytes)}"]
         lines += [f"  {next(rows)}" for _ in metadata.groups]
+        if _is_unknown(metadata):
+            lines.append(f"  unknown: {_indented(told.get(path, 'not looked at'), 2)}")
     return "\n".join(lines)
 
 

@@ -189,13 +189,15 @@ def splice(
     Raises
     ------
     CheckpointError
-        When no installed format knows the file.
+        When no installed format knows the file, or a buffer has a coding.
     """
     context = Context(plugins, path, siblings)
     found = _scan(file, context)
     if not found:
         raise CheckpointError(f"{path}: no installed format knows this file")
     format, layout = found
+    if any(layout.buffers[number].coding for number in changed):
+        raise CheckpointError(f"{path}: expected numbers as they are, found them compressed")
     spliced = format.splice(file, layout, changed, context)
     others = format.splice_beside(file, layout, changed, context)
     return Spliced(spliced, {beside(path, name): other for name, other in others.items()})

@@ -106,8 +106,9 @@ class CheckpointFormat(ABC):
         """A file of the same structure in which some buffers have other values.
 
         ``layout`` is what :meth:`scan` returned for ``template``; ``changed`` maps indices of
-        ``layout.buffers`` to sources of the same length, in the file's byte order. Formats whose
-        files carry checksums override this and recompute them.
+        ``layout.buffers`` to sources of the same length, in the file's byte order; buffers that
+        have a coding are never among them. Formats whose files carry checksums override this and
+        recompute them.
         """
         from git_theta.formats.overlay import Overlay
 

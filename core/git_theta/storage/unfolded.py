@@ -21,6 +21,7 @@ from git_theta.frames import unfold
 from git_theta.joined import Joined
 from git_theta.parallel import worker_count
 from git_theta.source import FileSource, Source
+from git_theta.storage.interface import Advance, unwatched
 from git_theta.table import MAX_RECIPE
 
 MAX_RATIO, MAX_MORE = 16, 64 * 2**20
@@ -31,8 +32,6 @@ MUCH = 8 * 2**20
 
 REMEDY = "Save it without compression, so that git-theta sees its arrays one by one"
 """What to do about frames that stay closed."""
-
-Advance = Callable[[int], None]
 
 
 class Unfolded(NamedTuple):
@@ -49,7 +48,9 @@ class Unfolded(NamedTuple):
 
 
 @contextmanager
-def unfolded(file: Source, layout: Layout, folder: Path, advance: Advance) -> Iterator[Unfolded]:
+def unfolded(
+    file: Source, layout: Layout, folder: Path, advance: Advance = unwatched
+) -> Iterator[Unfolded]:
     """Open the coded buffers of a file; one that has none is given as it is.
 
     Parameters

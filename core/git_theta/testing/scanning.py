@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import gettempdir
 
-from git_theta.checkpoint import Layout
+from git_theta.checkpoint import Layout, check_layout
+from git_theta.errors import FormatMismatch
 from git_theta.formats.detect import Context, beside, detect
-from git_theta.formats.interface import CheckpointFormat
+from git_theta.formats.interface import HEAD_BYTES, CheckpointFormat
 from git_theta.plugins import Plugins
 from git_theta.source import BytesSource, FileSource, Source
+from git_theta.storage.unfolded import unfolded
 from git_theta.testing.registered import plugins_with
 from git_theta.testing.values import Value, read_values
 
@@ -53,11 +56,34 @@ def read_folder(format: CheckpointFormat, plugins: Plugins, folder: Path) -> dic
 
 def splice_same(format: CheckpointFormat, file: Source, layout: Layout, context: Context) -> None:
     """Splice all buffers with what they have and read the result."""
-    changed = {n: file.window(*b[1:3]) for n, b in enumerate(layout.buffers)}
+    changed = {n: file.window(*b[1:3]) for n, b in enumerate(layout.buffers) if not b.coding}
     spliced = format.splice(file, layout, changed, context)
     for source in (spliced, *format.splice_beside(file, layout, changed, context).values()):
         for _ in source.blocks():
             pass
+
+
+def check_frames(name: str, file: Source, layout: Layout, folder: Path) -> int:
+    """Fail unless all coded buffers can be opened, and hold what the layout says; their number."""
+    with unfolded(file, layout, folder) as opened:
+        found = sorted(opened.recipes.values())
+        expected = sorted(buffer.nbytes for buffer in layout.buffers if buffer.coding)
+        assert found == expected, f"{name}: expected frames of {expected} bytes, found {found}"
+        values = read_values(opened.file, opened.layout)
+    assert_same_values(f"{name}, opened", read_values(file, layout), values)
+    return len(found)
+
+
+def read_hostile(format: CheckpointFormat, data: bytes, context: Context) -> None:
+    """Scan, splice and open a file that may lie."""
+    file = BytesSource(data)
+    if not format.matches(data[:HEAD_BYTES], context.path):
+        return
+    layout = format.scan(file, context)
+    check_layout(layout, file.size)
+    splice_same(format, file, layout, context)
+    with suppress(FormatMismatch), unfolded(file, layout, Path(gettempdir())) as opened:
+        check_layout(opened.layout, opened.file.size)
 
 
 def other_values(data: bytes, layout: Layout, number: int) -> bytes:
@@ -67,8 +93,9 @@ def other_values(data: bytes, layout: Layout, number: int) -> bytes:
 
 
 def outside_buffers(layout: Layout, size: int) -> list[range]:
-    """Where the structure of a file lies."""
-    edges = [0, *(edge for b in layout.buffers for edge in (b.start, b.start + b.nbytes)), size]
+    """Where the structure of a file lies; frames are of it, since they can be malformed."""
+    raw = [buffer for buffer in layout.buffers if not buffer.coding]
+    edges = [0, *(edge for b in raw for edge in (b.start, b.start + b.nbytes)), size]
     return [range(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True)]
 
 

@@ -6,6 +6,7 @@ of whole values (dense) may name the groups themselves.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ def scan(file: Source, path: str, plugins: Plugins, siblings: Siblings = no_sibl
     Raises
     ------
     UpdateFileError
-        When no installed format knows it.
+        When no installed format knows it, or its numbers cannot be replaced one by one.
     """
     detected = detect(file, path, plugins, siblings)
     if detected.formats == (UNKNOWN,):
@@ -53,6 +54,12 @@ def scan(file: Source, path: str, plugins: Plugins, siblings: Siblings = no_sibl
         raise UpdateFileError(
             f"{path}: expected a checkpoint, found a file that no installed format knows{why}",
             remedy="git theta plugins lists the formats",
+        )
+    if any(buffer.coding for buffer in detected.layout.buffers):
+        raise UpdateFileError(
+            f"{path}: expected numbers as they are, found them compressed with zstd",
+            remedy="Apply the update to the model yourself, save it, then: git add "
+            f"{shlex.quote(path)}; or save it without compression first",
         )
     return detected
 
