@@ -134,20 +134,19 @@ def _read_compressed(head: bytes, nbytes: int, last: bool, parts: Parts, before:
         raise PackError(f"Expected {literals} literals, found a block of {nbytes} bytes")
     parts.pass_over(gap)
     tail = parts.take(rest)
-    runs = _runs(*read_sequences(tail, before.tables), literals)
+    runs = _runs(read_sequences(tail, before.tables), literals)
     size = literals if runs is None else int(runs.sum())
     if size > LARGEST:
         raise PackError(f"Expected a block of at most {LARGEST} bytes, found {size}")
     return Block(head + told + tree, gap, tail, size, last, code, streams, runs)
 
 
-def _runs(before: list[int], matches: list[int], literals: int) -> NDArray[np.int64] | None:
+def _runs(sequences: list[int], literals: int) -> NDArray[np.int64] | None:
     """Lengths of literals and matches in turn; the last are the literals that are left."""
-    if not before:
+    if not sequences:
         return None
-    left = literals - sum(before)
-    if left < 0:
+    runs = np.array([*sequences, 0], np.int64)
+    runs[-1] = literals - runs[::2].sum()
+    if runs[-1] < 0:
         raise PackError(f"Expected {literals} literals, found sequences that have more")
-    runs = np.empty(2 * len(before) + 1, np.int64)
-    runs[:-1:2], runs[1::2], runs[-1] = before, matches, left
     return runs

@@ -13,8 +13,9 @@ from functools import cache
 from git_theta.errors import PackError
 from git_theta.frames.fse import Table, always, payload_bits, read_table, spread
 
-Cells = list[tuple[int, int, int, int]]
-"""For each state: the value's base and its extra bits, and for the next state its base and bits."""
+Cells = list[tuple[int, int, int, int, int, int, int]]
+"""For each state: the bits that are read in all; of the value, its base, how many bits are added,
+and as many ones; of the next state the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,8 @@ class Tables:
     """Accuracy and states of each kind."""
 
 
-def read_sequences(section: bytes, tables: Tables) -> tuple[list[int], list[int]]:
-    """The literals before each match, and the length of each match, of a sequences section.
+def read_sequences(section: bytes, tables: Tables) -> list[int]:
+    """Of each sequence of a section, the literals before the match, then the match, in bytes.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def read_sequences(section: bytes, tables: Tables) -> tuple[list[int], list[int]
     if not count:
         if at != len(section):
             raise PackError("Expected a block without sequences to end, found more bytes")
-        return [], []
+        return []
     modes = section[at : at + 1]
     if not modes or modes[0] & 3:
         raise PackError("Expected how sequences are coded, found none or a reserved bit")
@@ -129,47 +130,62 @@ def _predefined(kind: _Kind) -> tuple[int, Cells]:
 
 
 def _states(kind: _Kind, table: Table) -> tuple[int, Cells]:
-    cells = [(*kind.codes[symbol], bits, base) for symbol, bits, base in table.cells]
+    cells = []
+    for symbol, width, following in table.cells:
+        base, extra = kind.codes[symbol]
+        cells.append((extra + width, base, extra, _ones(extra), following, width, _ones(width)))
     return table.accuracy, cells
 
 
-def _decode(stream: bytes, count: int, tables: Tables) -> tuple[list[int], list[int]]:
-    """Decode the bits; of each sequence they are read at once, 89 of them at most."""
+def _ones(count: int) -> int:
+    return (1 << count) - 1
+
+
+def _decode(stream: bytes, count: int, tables: Tables) -> list[int]:
+    """Decode the bits: those of the values of a sequence lie above those of the next one's states.
+
+    Where bits are missing, what is read is anything, but no state outside of its table: so this is
+    looked at in the end. Up to 40,000 times a block, which is why a step is spelt out.
+    """
     known = [one for one in tables.last if one]
     if len(known) < len(_KINDS):
         raise PackError("Expected tables of sequences to repeat, found none before")
-    (lit_log, lit_cells), (off_log, off_cells), (match_log, match_cells) = known
-    left = payload_bits(stream) - lit_log - off_log - match_log
+    (run_log, run_cells), (off_log, off_cells), (match_log, match_cells) = known
+    left = payload_bits(stream) - run_log - off_log - match_log
     if left < 0:
         raise PackError("Expected the states of sequences, found too few bits")
     bits = _bits(stream, left)
-    match = bits & (1 << match_log) - 1
-    off = bits >> match_log & (1 << off_log) - 1
-    lit = bits >> match_log + off_log & (1 << lit_log) - 1
-    runs, matches = [], []
-    for number in range(count):
-        lit_base, lit_extra, lit_bits, lit_next = lit_cells[lit]
-        _, off_extra, off_bits, off_next = off_cells[off]
-        match_base, match_extra, match_bits, match_next = match_cells[match]
-        if number == count - 1:  # no state follows
-            lit_bits = off_bits = match_bits = 0
-        left -= off_extra + match_extra + lit_extra + lit_bits + match_bits + off_bits
-        if left < 0:
-            raise PackError(f"Expected {count} sequences, found bits of {number}")
-        bits = _bits(stream, left)
-        off = off_next + (bits & (1 << off_bits) - 1)
-        bits >>= off_bits
-        match = match_next + (bits & (1 << match_bits) - 1)
-        bits >>= match_bits
-        lit = lit_next + (bits & (1 << lit_bits) - 1)
-        bits >>= lit_bits
-        runs.append(lit_base + (bits & (1 << lit_extra) - 1))
-        matches.append(match_base + (bits >> lit_extra & (1 << match_extra) - 1))
+    match, bits = bits & _ones(match_log), bits >> match_log
+    off, run = bits & _ones(off_log), bits >> off_log & _ones(run_log)
+    runs: list[int] = []
+    add = runs.append
+    for _ in range(count - 1):
+        all_run, base_run, more_run, extra_run, next_run, width_run, ones_run = run_cells[run]
+        all_off, _, _, _, next_off, width_off, ones_off = off_cells[off]
+        all_match, base, more, extra, next_match, width, ones = match_cells[match]
+        left -= all_run + all_off + all_match
+        at = left >> 3
+        bits = int.from_bytes(stream[at : at + 8], "little") >> (left & 7)
+        off = next_off + (bits & ones_off)
+        bits >>= width_off
+        match = next_match + (bits & ones)
+        run = next_run + (bits >> width & ones_run)
+        if more_run or more:
+            bits = _bits(stream, left + width_off + width + width_run)
+            base_run += bits & extra_run
+            base += bits >> more_run & extra
+        add(base_run)
+        add(base)
+    _, base_run, more_run, extra_run, *_ = run_cells[run]  # of the last one, no state follows
+    _, base, more, extra, *_ = match_cells[match]
+    left -= more_run + off_cells[off][2] + more
+    bits = _bits(stream, left)
+    runs += [base_run + (bits & extra_run), base + (bits >> more_run & extra)]
     if left:
-        raise PackError(f"Expected {count} sequences, found {left} bits after them")
-    return runs, matches
+        raise PackError(f"Expected {count} sequences to take all bits, found {left} left")
+    return runs
 
 
 def _bits(stream: bytes, at: int) -> int:
-    """The bits of a stream from ``at`` on, more than 89 of them if there are."""
-    return int.from_bytes(stream[at >> 3 : (at >> 3) + 16], "little") >> (at & 7)
+    """The bits of a stream from ``at`` on, at least 57 if it has them."""
+    return int.from_bytes(stream[at >> 3 : (at >> 3) + 8], "little") >> (at & 7)
