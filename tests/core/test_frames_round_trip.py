@@ -108,13 +108,13 @@ def test_any_strategy_with_any_window_and_distant_matches(
 
 
 @settings(max_examples=60)
-@given(st.lists(contents(most=30_000), max_size=8), st.sampled_from(LEVELS))
+@given(st.lists(contents(most=30_000), max_size=8), st.sampled_from(LEVELS[:-1]))
 def test_blocks_of_any_length_that_use_tables_again(pieces: list[bytes], level: int) -> None:
     assert_given_back(_in_blocks(pieces, level), b"".join(pieces))
 
 
 def _in_blocks(pieces: list[bytes], level: int) -> bytes:
-    """A frame in which each piece begins a block."""
+    """A frame in which each piece begins a block; from level 21 on its window is too long."""
     compressor = zstandard.ZstdCompressor(level=level).compressobj()
     found = [
         compressor.compress(piece) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
