@@ -21,6 +21,9 @@ from git_theta.storage.local import LocalStore
 
 MAGIC = b"SYNTHETIC"
 
+Raw = tuple[str, bytes, bool, bytes]
+Packed = tuple[str, bytes, bool, bytes, int]
+
 
 class Synthetic(CheckpointFormat):
     """The magic, the length of a header in 8 bytes, the layout as JSON, the bytes."""
@@ -35,7 +38,10 @@ class Synthetic(CheckpointFormat):
         nbytes = int.from_bytes(file.read(len(MAGIC), 8), "little")
         buffers, tensors = json.loads(bytes(file.read(start, nbytes)))
         return Layout(
-            tuple(Buffer(d, start + nbytes + at, n, big) for d, at, n, big in buffers),
+            tuple(
+                Buffer(d, start + nbytes + at, n, big, "zstd" if decoded else "", *decoded)
+                for d, at, n, big, *decoded in buffers
+            ),
             tuple(
                 Tensor(name, dtype, tuple(shape), buffer, offset, strides and tuple(strides))
                 for name, dtype, shape, buffer, offset, strides in tensors
@@ -58,18 +64,19 @@ def plugins() -> Plugins:
 
 
 def synthetic_file(
-    buffers: Sequence[tuple[str, bytes, bool, bytes]],
+    buffers: Sequence[Raw | Packed],
     tensors: Sequence[tuple[str, str, Sequence[int], int, int, Sequence[int] | None]],
     end: bytes = b"",
 ) -> bytes:
     """A file of buffers (dtype, bytes before it, whether big-endian, its bytes) and of tensors.
 
-    A tensor is its name, dtype, shape, buffer, offset and strides.
+    A buffer whose bytes are a frame of zstd also has how many it decompresses to. A tensor is its
+    name, dtype, shape, buffer, offset and strides.
     """
     rows, body = [], b""
-    for dtype, before, big, data in buffers:
+    for dtype, before, big, data, *decoded in buffers:
         body += before
-        rows.append([dtype, len(body), len(data), big])
+        rows.append([dtype, len(body), len(data), big, *decoded])
         body += data
     header = json.dumps([rows, [list(tensor) for tensor in tensors]]).encode()
     return MAGIC + len(header).to_bytes(8, "little") + header + body + end

@@ -11,6 +11,10 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from git_theta.errors import CheckpointError, PackError
+from git_theta.frames import content_size, fold, frame_size, unfold
+from git_theta.source import BytesSource
 from made_frames import (
     COMPRESSED,
     HEADER,
@@ -25,10 +29,6 @@ from made_frames import (
     folded,
     unfolded,
 )
-
-from git_theta.errors import CheckpointError, PackError
-from git_theta.frames import content_size, fold, frame_size, unfold
-from git_theta.source import BytesSource
 
 
 def _content(seed: int) -> bytes:

@@ -11,6 +11,9 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from git_theta.frames import content_size, frame_size, unfold
+from git_theta.frames.sequences import _KINDS
 from made_frames import (
     COMPRESSED,
     HEADER,
@@ -22,9 +25,6 @@ from made_frames import (
     compress,
     literals,
 )
-
-from git_theta.frames import content_size, frame_size, unfold
-from git_theta.frames.sequences import _KINDS
 
 LEVELS = (-5, -1, 1, 2, 3, 5, 7, 9, 12, 15, 17, 19, 22)
 

@@ -13,7 +13,17 @@ from git_theta.checkpoint import Buffer, Layout
 from git_theta.errors import LimitExceeded, MetadataError
 from git_theta.metadata import Group, Metadata, Skeleton, StoredBuffer
 from git_theta.source import BytesSource
-from git_theta.table import Run, Table, View, check_limits, cut_runs, print_table, read_table
+from git_theta.table import (
+    MAX_RECIPE,
+    Frame,
+    Run,
+    Table,
+    View,
+    check_limits,
+    cut_runs,
+    print_table,
+    read_table,
+)
 
 
 def describe(groups: list[tuple[str, tuple[int, ...]]], buffers: list[int]) -> Metadata:
@@ -105,6 +115,50 @@ WRONG = {
 def test_table_that_does_not_fit_its_metadata_is_refused(what: str) -> None:
     with pytest.raises(MetadataError, match=r"model\.bin: its skeleton has a malformed layout"):
         read(print_table(WRONG[what]))
+
+
+PACKED = describe([("F32", (4,)), ("U8", (9,)), ("F32", (2, 2))], [])
+FRAMED = Table(
+    (7, 0, 9, 1, 0),
+    (2, 1, 3, 2, 1),
+    (False, True, False, False, False),
+    (),
+    (Frame(0, 1, 12), Frame(3, 1, 2**40)),
+)
+
+
+def test_frames_come_back_from_the_tables_bytes() -> None:
+    data = print_table(FRAMED)
+    assert read(data, PACKED) == (FRAMED, len(data))
+    assert data[12 + 12 * 5 :][:5] == bytes([2, 1, 0, 2, 0])
+    assert data[-24:] == struct.pack("<2Q2I", 12, 2**40, 1, 1)
+
+
+def framed(*frames: Frame, gaps: tuple[int, ...] = FRAMED.gaps) -> Table:
+    return Table(gaps, FRAMED.items, FRAMED.big_endian, (), frames)
+
+
+WRONG_FRAMES = {
+    "a frame of no run": framed(Frame(0, 0, 12)),
+    "a frame that goes on into the next": framed(Frame(0, 3, 12), Frame(3, 1, 9)),
+    "a frame that goes on behind the last run": framed(Frame(3, 2, 12)),
+    "a frame of too many runs": framed(Frame(3, 2**32 - 1, 12)),
+    "a recipe of numbers": framed(Frame(2, 1, 12)),
+    "bytes inside a frame": framed(Frame(0, 1, 12), gaps=(7, 1, 9, 1, 0)),
+    "a recipe at the end": framed(Frame(4, 1, 12)),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_FRAMES)
+def test_frames_that_do_not_fit_are_refused(what: str) -> None:
+    with pytest.raises(MetadataError, match=r"model\.bin: its skeleton has a malformed layout"):
+        read(print_table(WRONG_FRAMES[what]), PACKED)
+
+
+@pytest.mark.parametrize("nbytes", [0, MAX_RECIPE + 1])
+def test_recipes_of_no_bytes_or_too_many_are_refused(nbytes: int) -> None:
+    with pytest.raises(MetadataError, match=f"a recipe of {nbytes} bytes"):
+        read(print_table(FRAMED), describe([("F32", (4,)), ("U8", (nbytes,)), ("F32", (4,))], []))
 
 
 def test_flags_are_zero_or_one() -> None:

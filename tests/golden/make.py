@@ -213,6 +213,35 @@ def _pairs(data: bytes) -> list[bytes]:
     return [data[at : at + 2] for at in range(0, len(data), 2)]
 
 
+def frame(name: str) -> bytes:
+    """A frame that libzstd 1.5.7 made of the numbers below, at the levels 1, 12 and 3."""
+    return (HERE / "frames" / name).read_bytes()
+
+
+def coded() -> bytes:
+    """Numbers in frames, some also raw; whole groups and views; a frame that is none."""
+    raw, half, big = numbers(3000, 4), halves(weights(30)) * 2, numbers(50, 8, big=True)
+    buffers = [
+        ("F32", b"gap", False, frame("f32"), len(raw)),
+        ("BF16", b"", False, frame("bf16"), len(half)),
+        ("F64", b"pad", True, frame("f64"), len(big)),
+        ("F32", b"", False, frame("f32"), len(raw)),
+        ("F32", b"raw", False, raw),
+        ("U8", b"", False, b"no frame", 100),
+    ]
+    tensors = [
+        ("weight", "F32", (50, 60), 0, 0, None),
+        ("again", "F32", (3000,), 3, 0, None),
+        ("raw", "F32", (3000,), 4, 0, None),
+        ("transposed", "F32", (60, 50), 0, 0, (1, 60)),
+        ("half", "BF16", (2 * ROWS, COLUMNS), 1, 0, None),
+        ("row", "BF16", (COLUMNS,), 1, COLUMNS, None),
+        ("big", "F64", (50,), 2, 0, None),
+        ("closed", "U8", (100,), 5, 0, None),
+    ]
+    return synthetic_file(buffers, tensors, b"end")
+
+
 SETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros": (zeros, ""),
     "views": (views, ""),
@@ -226,6 +255,7 @@ SETS: dict[str, tuple[Callable[[], bytes], str]] = {
     "cast": (cast, "precise"),
     "biased": (biased, ""),
     "tuned": (tuned, "biased"),
+    "coded": (coded, ""),
 }
 """The file of each set, and the set that it was added on top of."""
 
