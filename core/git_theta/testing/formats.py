@@ -113,11 +113,8 @@ class FormatConformance:
 
     def test_coded_buffers_can_be_opened_and_given_back(self, tmp_path: Path) -> None:
         """Frames hold as many bytes as the layout says, and nothing is lost in opening them."""
-        frames = 0
         for name, data in self.samples().items():
-            frames += check_frames(name, BytesSource(data), self._scan(name, data), tmp_path)
-        if not frames:
-            raise SkipTest("no sample has coded buffers")
+            check_frames(name, BytesSource(data), self._scan(name, data), tmp_path)
 
     def test_scan_is_the_same_for_every_source(self, tmp_path: Path) -> None:
         """A file, memory, and a part of something larger give the same layout, again and again."""

@@ -63,15 +63,14 @@ def splice_same(format: CheckpointFormat, file: Source, layout: Layout, context:
             pass
 
 
-def check_frames(name: str, file: Source, layout: Layout, folder: Path) -> int:
-    """Fail unless all coded buffers can be opened, and hold what the layout says; their number."""
+def check_frames(name: str, file: Source, layout: Layout, folder: Path) -> None:
+    """Fail unless all coded buffers can be opened, and hold what the layout says."""
     with unfolded(file, layout, folder) as opened:
         found = sorted(opened.recipes.values())
         expected = sorted(buffer.nbytes for buffer in layout.buffers if buffer.coding)
         assert found == expected, f"{name}: expected frames of {expected} bytes, found {found}"
         values = read_values(opened.file, opened.layout)
     assert_same_values(f"{name}, opened", read_values(file, layout), values)
-    return len(found)
 
 
 def read_hostile(format: CheckpointFormat, data: bytes, context: Context) -> None:
