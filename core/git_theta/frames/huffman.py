@@ -15,8 +15,6 @@ from git_theta.frames.fse import payload_bits, read_table
 
 LONGEST = 11
 """Bits of the longest code."""
-_ACCURACY = 6
-"""Bits of a state of the weights' FSE code at most."""
 _SYMBOLS = 255
 """Weights that can be told; of the 256th byte value it is implied."""
 
@@ -47,7 +45,7 @@ def read_code(description: bytes) -> Code:
         weights = [half for byte in rest for half in (byte >> 4, byte & 15)][: first - 127]
     if max(weights) > LONGEST:
         raise PackError(f"Expected weights of at most {LONGEST}, found {max(weights)}")
-    total = sum(1 << weight >> 1 for weight in weights)
+    total = sum([1 << weight >> 1 for weight in weights])
     bits = total.bit_length()
     implied = (1 << bits) - total
     if not 0 < bits <= LONGEST or implied & implied - 1:
@@ -70,20 +68,20 @@ def _assign(weights: Sequence[int], bits: int) -> Code:
 
 def _compressed_weights(data: bytes) -> list[int]:
     """Weights in FSE code: two states that take turns until the bits are used up."""
-    table, used = read_table(data, accuracy=_ACCURACY, symbols=_SYMBOLS)
+    table, used = read_table(data, accuracy=6, symbols=_SYMBOLS)
     stream, cells = data[used:], table.cells
     left = payload_bits(stream) - 2 * table.accuracy
     if left < 0:
         raise PackError("Expected the states of Huffman weights, found too few bits")
-    bits = int.from_bytes(stream, "little") << _ACCURACY  # bits below the first one are read as 0
-    state = bits >> left + table.accuracy + _ACCURACY & (1 << table.accuracy) - 1
-    other = bits >> left + _ACCURACY & (1 << table.accuracy) - 1
+    bits = int.from_bytes(stream, "little")
+    state = bits >> left + table.accuracy & (1 << table.accuracy) - 1
+    other = bits >> left & (1 << table.accuracy) - 1
     weights: list[int] = []
-    while left >= 0 and len(weights) < _SYMBOLS:
+    for _ in range(_SYMBOLS - 1):
         symbol, width, base = cells[state]
         weights.append(symbol)
         left -= width
-        state, other = other, base + (bits >> left + _ACCURACY & (1 << width) - 1)
-    if left >= 0 or len(weights) == _SYMBOLS:
-        raise PackError(f"Expected at most {_SYMBOLS} Huffman weights, found more")
-    return [*weights, cells[state][0]]
+        if left < 0:  # its next state would need more bits than there are
+            return [*weights, cells[other][0]]
+        state, other = other, base + (bits >> left & (1 << width) - 1)
+    raise PackError(f"Expected at most {_SYMBOLS} Huffman weights, found more")
