@@ -71,12 +71,22 @@ def test_a_changed_recipe_is_refused_or_makes_a_frame_as_long_as_it_says(
 
 
 @settings(max_examples=300)
-@given(st.binary(max_size=200))
-def test_any_bytes_as_a_compressed_block(body: bytes) -> None:
-    frame = HEADER + compressed(body)
+@given(st.binary(min_size=8, max_size=31), st.just(b"\0") | st.binary(max_size=60))
+def test_any_bytes_as_sequences(plain: bytes, sequences: bytes) -> None:
+    frame = HEADER + compressed(bytes([len(plain) << 3]) + plain + sequences)
     found = unfolded(frame)
+    if sequences == b"\0":
+        assert found is not None
     if found is not None:
         assert folded(*found) == frame
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=200))
+def test_any_bytes_as_a_compressed_block(body: bytes) -> None:
+    with suppress(PackError):
+        list(fold(_coded(compressed(body), 2**17), bytes))
+    unfolded(HEADER + compressed(body))
 
 
 @settings(max_examples=300)
@@ -128,6 +138,7 @@ UNOPENED = {
     "a code that was never told": HEADER + compressed(b"\x43\x40\x00\x01\x00"),
     "tables that were never told": HEADER + compressed(b"\x18abc\x01\xfc\x01"),
     "reserved modes": HEADER + compressed(b"\x18abc\x01\x03\x01"),
+    "no bits for the states of sequences": HEADER + compressed(b"\x18abc\x01\x00\x01"),
     "no bits for sequences": HEADER + compressed(b"\x18abc\x01\x00\x00"),
     "a literal length without a code": HEADER + compressed(b"\x18abc\x01\x54\x24\x00\x00\x01"),
     "sequences of more literals": HEADER + compressed(b"\x18abc\x01\x54\x05\x00\x00\x01"),

@@ -32,10 +32,8 @@ def encode(literals: NDArray[np.uint8], code: Code, streams: int) -> bytes:
         raise PackError(f"Expected {_FEWEST} literals in {streams} streams, found {len(literals)}")
     each = -(-len(literals) // streams)
     coded = [_stream(literals[n * each : (n + 1) * each], code) for n in range(streams)]
-    jumps = np.array([len(one) for one in coded[:-1]])
-    if jumps.max() >= 2**16:
-        raise PackError(f"Expected streams below 64 KiB, found {jumps.max()} bytes")
-    return b"".join([jumps.astype("<u2").tobytes(), *coded])
+    jumps = np.array([len(one) for one in coded[:-1]], "<u2")  # 45 KiB at most
+    return b"".join([jumps.tobytes(), *coded])
 
 
 def _stream(literals: NDArray[np.uint8], code: Code) -> bytes:
