@@ -24,6 +24,7 @@ from git_theta.testing import (
     FormatConformance,
     Value,
 )
+from git_theta.zstd_frame import compress_text
 
 
 class Flat(CheckpointFormat):
@@ -212,6 +213,69 @@ def test_sound_format_passes(check: str, tmp_path: Path) -> None:
 def test_broken_format_is_caught(format: type[Flat], check: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         run(FlatKit(format()), f"test_{check}", tmp_path)
+
+
+class Packed(CheckpointFormat):
+    """The magic PACK, a count of F32, the numbers as a frame of zstd."""
+
+    name = "packed"
+    more = 0
+    coding = "zstd"
+
+    def matches(self, head: bytes, path: str) -> bool:
+        return head.startswith(b"PACK")
+
+    def scan(self, file: Source, context: ScanContext) -> Layout:
+        if file.size < 8:
+            raise CheckpointError(f"Expected 8 bytes, found {file.size}")
+        (count,) = struct.unpack("<I", file.read(4, 4))
+        decoded = 4 * count + self.more
+        buffer = Buffer("F32", 8, file.size - 8, coding=self.coding, decoded=decoded)
+        return Layout((buffer,), (Tensor("values", "F32", (count,), 0),))
+
+
+class PackedKit(FlatKit):
+    numbers = np.arange(3000, dtype="<f4").tobytes()
+
+    def samples(self) -> Mapping[str, bytes]:
+        return {"some.pack": b"PACK" + struct.pack("<I", 3000) + compress_text(self.numbers)}
+
+    def oracle(self, file: Path) -> Mapping[str, Value]:
+        return {"values": Value("F32", (3000,), self.numbers)}
+
+
+class CountsMore(Packed):
+    more = 4
+
+
+class NamesNoCoding(Packed):
+    coding = "gzip"
+
+
+OPENED = "test_coded_buffers_can_be_opened_and_given_back"
+
+
+@pytest.mark.parametrize("check", [c for c in checks(FormatConformance) if "written" not in c])
+def test_sound_format_of_frames_passes(check: str, tmp_path: Path) -> None:
+    run(PackedKit(Packed()), check, tmp_path)
+
+
+@pytest.mark.parametrize("format", [CountsMore, NamesNoCoding])
+def test_broken_format_of_frames_is_caught(format: type[Packed], tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        run(PackedKit(format()), OPENED, tmp_path)
+
+
+class Padded(PackedKit):
+    """A byte follows the frame, so that it cannot be given back."""
+
+    def samples(self) -> Mapping[str, bytes]:
+        return {name: data + b"x" for name, data in super().samples().items()}
+
+
+def test_frames_that_stay_closed_are_caught(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="found none"):
+        run(Padded(Packed()), OPENED, tmp_path)
 
 
 class Writing(Flat):

@@ -25,9 +25,7 @@ from git_theta import crew, smudge
 from git_theta import table as table_module
 from git_theta.checkpoint import Buffer, Layout, Tensor
 from git_theta.clean import Cleaned, clean
-from git_theta.errors import FormatMismatch, MetadataError, PackError
-from git_theta.folded import Folded
-from git_theta.frames import unfold
+from git_theta.errors import FormatMismatch, MetadataError, PackError, StoreError
 from git_theta.metadata import parse, print_metadata
 from git_theta.source import BytesSource
 from git_theta.storage import unfolded as module
@@ -266,9 +264,6 @@ def test_views_that_have_far_more_than_their_frame_are_refused(tmp_path: Path) -
         pass
 
 
-# ---- what is stored may lie ----------------------------------------------------------------------
-
-
 def test_recipes_that_are_mixed_up_make_no_file(store: LocalStore) -> None:
     arrays = [(weights("F32", 40_000, seed=seed), True) for seed in range(2)]
     text = clean_file(whole(*arrays), store)
@@ -278,33 +273,9 @@ def test_recipes_that_are_mixed_up_make_no_file(store: LocalStore) -> None:
         rebuild_file(print_metadata(parse(mixed)), store)
 
 
-RECIPE = unfold(BytesSource(FRAME), lambda _: None) or b""
-
-
-@pytest.mark.parametrize(
-    ("recipe", "numbers", "nbytes"),
-    [
-        (RECIPE, DATA, len(FRAME) + 1),
-        (RECIPE, DATA, len(FRAME) - 1),
-        (RECIPE, DATA, 0),
-        (RECIPE, DATA[:-4], len(FRAME)),
-        (RECIPE, DATA + DATA, len(FRAME)),
-        (RECIPE, b"", len(FRAME)),
-        (RECIPE[:-1], DATA, len(FRAME)),
-        (b"no recipe", DATA, len(FRAME)),
-        (RECIPE, weights("F32", 40_000, seed=3)[::-1], len(FRAME)),
-    ],
-)
-def test_recipes_and_numbers_that_do_not_fit_are_refused(
-    recipe: bytes, numbers: bytes, nbytes: int
-) -> None:
-    folded = Folded(BytesSource(recipe), BytesSource(numbers), nbytes)
-    with pytest.raises(PackError):
-        folded.read(0, nbytes) or list(folded.blocks())
-
-
-def test_any_part_of_a_frame_can_be_read() -> None:
-    folded = Folded(BytesSource(RECIPE), BytesSource(DATA), len(FRAME))
-    assert b"".join(folded.blocks()) == FRAME
-    assert folded.read(5, 1000) == FRAME[5:1005]
-    assert folded.window(len(FRAME) - 3, 3).read(1, 2) == FRAME[-2:]
+def test_no_room_for_what_is_opened_is_an_error_that_says_so(store: LocalStore) -> None:
+    (store.folder / "tmp").write_bytes(b"no folder")
+    with pytest.raises(StoreError, match=r"Cannot keep .* aside in") as caught:
+        clean_unknown(whole((DATA, True)), store)
+    assert "Free some space" in caught.value.remedy
+    assert not pack_names(store.folder)

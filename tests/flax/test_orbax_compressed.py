@@ -175,6 +175,23 @@ def test_show_names_what_no_format_can_read_and_says_why(repo: Repository) -> No
     assert "unknown   ckpt/a/0.0 looks like zarr" in repo.git("theta", "show", "ckpt/a/0.0")
 
 
+def test_show_says_why_frames_stay_closed(repo: Repository) -> None:
+    save(repo.path / "ckpt", {"a": weights(1), "b": weights(2)}, use_ocdbt=False)
+    chunk = repo.path / "ckpt/a/0.0"
+    chunk.write_bytes(chunk.read_bytes() + b"x")
+    repo.git("theta", "track", "ckpt/")
+    said = repo.run("add", "--all").stderr
+    found = json.loads(repo.git("theta", "show", "ckpt", "--json"))
+    files = {file["path"]: file.get("unknown_because") for file in found["files"]}
+    why = files["ckpt/a/0.0"]
+    assert why == (
+        "ckpt/a/0.0: Expected frames of zstd that can be opened and given back, found none\n"
+        "Save it without compression, so that git-theta sees its arrays one by one"
+    )
+    assert "warning: " + why.replace("\n", "\ngit-theta: ") in said
+    assert files["ckpt/b/0.0"] is None
+
+
 # ---- hostile folders -----------------------------------------------------------------------------
 
 MIB = 2**20

@@ -65,11 +65,14 @@ def splice_same(format: CheckpointFormat, file: Source, layout: Layout, context:
 
 def check_frames(name: str, file: Source, layout: Layout, folder: Path) -> None:
     """Fail unless all coded buffers can be opened, and hold what the layout says."""
-    with unfolded(file, layout, folder) as opened:
-        found = sorted(opened.recipes.values())
-        expected = sorted(buffer.nbytes for buffer in layout.buffers if buffer.coding)
-        assert found == expected, f"{name}: expected frames of {expected} bytes, found {found}"
-        values = read_values(opened.file, opened.layout)
+    expected = sorted(buffer.nbytes for buffer in layout.buffers if buffer.coding)
+    try:
+        with unfolded(file, layout, folder) as opened:
+            found = sorted(opened.recipes.values())
+            assert found == expected, f"{name}: expected frames of {expected}, found {found}"
+            values = read_values(opened.file, opened.layout)
+    except FormatMismatch as fault:
+        raise AssertionError(f"{name}: expected frames of {expected}, found none") from fault
     assert_same_values(f"{name}, opened", read_values(file, layout), values)
 
 
