@@ -59,6 +59,7 @@ class NewObjects:
             given += len(block)
             self._file.write(packer.compress(block))
         self._file.write(packer.flush())
+        self._file.flush()
         if given != size:
             raise GitError(f"Expected a {kind} of {size} bytes, found {given}")
         oid = hasher.hexdigest()
@@ -69,14 +70,20 @@ class NewObjects:
         return oid
 
     def read(self, oid: str) -> bytes:
-        """The content of an object that was added."""
-        self._file.seek(self._at[oid])
-        while self._file.read(1)[0] & 0x80:
-            pass
+        """The content of an object that was added.
+
+        A forked process may ask as well: it shares the file, and where we are in it stays.
+        """
+        fd, at = self._file.fileno(), self._at[oid]
+        while os.pread(fd, 1, at)[0] & 0x80:
+            at += 1
+        at += 1
         unpacker = zlib.decompressobj()
         parts = []
         while not unpacker.eof:
-            parts.append(unpacker.decompress(self._file.read(_BLOCK)))
+            data = os.pread(fd, _BLOCK, at)
+            parts.append(unpacker.decompress(data))
+            at += len(data)
         return b"".join(parts)
 
     def hand_over(self) -> None:
