@@ -119,12 +119,12 @@ def read_table(skeleton: Source, metadata: Metadata, path: str) -> tuple[Table, 
         n_runs, n_views, n_strides = _HEADER.unpack(skeleton.read(0, _HEADER.size))
         if max(n_runs, n_views) > MAX_ITEMS or n_strides > MAX_STRIDES:
             raise ValueError(f"{n_runs} runs, {n_views} views, {n_strides} strides")
-        kinds_of_columns = (
+        of_runs_and_views = (
             *(("<u8", n_runs), ("<u4", n_runs), ("u1", n_runs)),
             *(("<u4", n_views), ("<u4", n_views), ("<u4", n_views), ("<u8", n_views)),
             *(("u1", n_views), ("<u8", n_strides)),
         )
-        columns, at = _read_columns(skeleton, _HEADER.size, kinds_of_columns)
+        columns, at = _read_columns(skeleton, _HEADER.size, of_runs_and_views)
         gaps, items, kinds, *views, flags, strides = columns
         if max(*kinds, 0, 0) > _RECIPE or max(*flags, 0, 0) > 1:
             raise ValueError("a flag of an unknown meaning")

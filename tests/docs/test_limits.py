@@ -8,6 +8,7 @@ import pytest
 
 from git_theta import chunks, metadata, table
 from git_theta.formats import detect, safetensors_header, zip_end
+from git_theta.storage import unfolded
 from theta_pytorch import walk
 from theta_pytorch.pickles import machine
 
@@ -24,6 +25,7 @@ LIMITS = " ".join(README.partition("## Limits")[2].partition("\n## ")[0].split()
         f"safetensors header: {safetensors_header.MAX_HEADER // 2**20} MiB",
         f"zip: {zip_end.MAX_ENTRIES:,} entries",
         f"directory of {zip_end.MAX_DIRECTORY // 2**20} MiB",
+        f"opened up to {unfolded.MAX_RATIO} times its bytes and {unfolded.MAX_MORE // 2**20} MiB",
         f"Pickle: {machine.MAX_PICKLE // 2**20} MiB, {machine.MAX_STEPS:,} opcodes",
         f"{machine.MAX_MEMORY // 2**20} MiB of objects",
         f"PyTorch tensors: {walk.MAX_TENSORS:,} a file",

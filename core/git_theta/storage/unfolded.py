@@ -80,13 +80,13 @@ def unfolded(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             fd = stack.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0)).fileno()
-            recipes = _open_all(file, chosen, fd, paced)
+            places = _open_all(file, chosen, fd, paced)
         except OSError as fault:
             raise StoreError(
                 f"Cannot keep {grown} bytes of opened arrays aside in {folder}: {fault}",
                 remedy="Free some space (or mend the disk), then run the command again",
             ) from fault
-        yield _lay_out(file, layout, FileSource(fd), recipes, paced)
+        yield _lay_out(file, layout, FileSource(fd), places, paced)
 
 
 def _choose(file: Source, buffers: Sequence[Buffer]) -> dict[int, Buffer]:
