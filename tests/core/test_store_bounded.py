@@ -114,7 +114,7 @@ def test_few_decoded_blocks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with LocalStore(tmp_path) as store:
         metadata = parse(clean_file(file, store))
         rebuilt = rebuild(metadata, "model.bin", store=store, plugins=Plugins())
-        sources = list(rebuilt.items().values())
+        sources = list(rebuilt.sources.values())
         whole = {bytes(source.read(0, source.size)) for source in sources}
         assert whole == set(arrays)
         assert len(decode_module.recent._blocks) <= 1  # the skeleton

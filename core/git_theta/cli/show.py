@@ -34,13 +34,14 @@ def show(version: str, as_json: bool) -> None:
     """
     name = version if ":" in version else f":./{version}"
     with Repository() as repository:
-        revision, path = _split(repository, version) if ":" in version else ("", version)
         found, metadata = repository.objects([name])[0], None
         if found and found[1] == "blob":
             metadata = parse(repository.blob(found[0]), version)
-        known = metadata is not None and not _is_unknown(metadata)
-        files = {} if known else _read_folder(repository, version, revision, path)
-        told = _tell_unknown(repository, revision, files)
+        files, told = {}, {}
+        if metadata is None or _is_unknown(metadata):
+            revision, path = _split(repository, version) if ":" in version else ("", version)
+            files = _read_folder(repository, version, revision, path)
+            told = _tell_unknown(repository, revision, files)
     if metadata:
         why = next(iter(told.values()), "")
         said = _as_json(metadata, why) if as_json else _as_text(metadata, why)
@@ -163,7 +164,9 @@ def _as_text(metadata: Metadata, why: str) -> str:
 
 
 def _indented(text: str, width: int) -> str:
-    return text.replace("\n", "\n" + " " * width)
+    """Lines below one another; what a file may have hidden in them is spelt out."""
+    plain = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return "".join(plain).replace("\n", "\n" + " " * width)
 
 
 def _folder_as_text(files: dict[str, Metadata], told: dict[str, str]) -> str:
