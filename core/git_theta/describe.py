@@ -16,8 +16,6 @@ from git_theta.source import BytesSource, Source
 from git_theta.storage.payload import BufferId
 from git_theta.table import Frame, Run, Table, View, check_limits, print_table
 
-NO_RECIPES: Mapping[int, int] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Description:
@@ -40,7 +38,7 @@ def describe(
     whole: Sequence[int | None],
     run_digests: Sequence[bytes],
     tensor_digests: Sequence[bytes],
-    recipes: Mapping[int, int] = NO_RECIPES,
+    recipes: Mapping[int, int],
 ) -> Description:
     """Describe a file.
 

@@ -20,7 +20,13 @@ class Folded(Source):
         self._recipe, self._numbers = recipe, numbers
 
     def _read(self, offset: int, nbytes: int) -> bytes:
-        return b"".join(self.blocks())[offset : offset + nbytes]
+        found, at, end = [], 0, offset + nbytes
+        for block in self.blocks():
+            found.append(block[max(offset - at, 0) : max(end - at, 0)])
+            at += len(block)
+            if end <= at and end < self.size:
+                break
+        return b"".join(found)
 
     def blocks(self, nbytes: int = BLOCK) -> Iterator[bytes]:
         """All bytes in order, in blocks of any length.

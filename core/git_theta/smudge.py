@@ -33,7 +33,7 @@ from git_theta.source import Source
 from git_theta.storage.decode import EMPTY, Reader
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
-from git_theta.table import Table, read_table
+from git_theta.table import MAX_MORE, MAX_RATIO, Table, read_table
 from git_theta.views import swapped
 
 BATCH = 2**20
@@ -113,8 +113,15 @@ def _check_size(
         When they are not.
     """
     total = left + sum([items[item][1] for item in table.items])
+    opened = 0
     for run, runs, nbytes in table.frames:
-        total += nbytes - sum(items[item][1] for item in table.items[run : run + 1 + runs])
+        recipe, *numbers = [items[item][1] for item in table.items[run : run + 1 + runs]]
+        total += nbytes - recipe - sum(numbers)
+        opened += sum(numbers)
+    if opened > MAX_RATIO * metadata.nbytes + MAX_MORE:
+        raise MetadataError(
+            f"{path}: its frames hold {opened} bytes, far more than the file's {metadata.nbytes}"
+        )
     if total != metadata.nbytes or sum(table.gaps) > left:
         raise MetadataError(f"{path}: its parts have {total} bytes, expected {metadata.nbytes}")
 
@@ -152,17 +159,21 @@ def content(
             hasher.update(data)
             yield data
             advance(len(data))
-    except PackError:
+    except PackError as fault:
         _blame(rebuilt)
-        raise
+        raise _other_file(rebuilt, str(fault)) from fault
     if hasher.digest() != rebuilt.metadata.digest:
         _blame(rebuilt)
-        raise PackError(
-            f"{rebuilt.path}: what its packs hold is not the file that its metadata describes, "
-            f"expected the digest {rebuilt.metadata.digest.hex()}, found {hasher.hexdigest()}",
-            remedy="The metadata was changed by hand, or mixed line by line by git merge -X; "
-            f"take a version that was added: git checkout COMMIT -- {shlex.quote(rebuilt.path)}",
-        )
+        found = f"expected the digest {rebuilt.metadata.digest.hex()}, found {hasher.hexdigest()}"
+        raise _other_file(rebuilt, found)
+
+
+def _other_file(rebuilt: Rebuilt, found: str) -> PackError:
+    return PackError(
+        f"{rebuilt.path}: what its packs hold is not the file that its metadata describes: {found}",
+        remedy="The metadata was changed by hand, or mixed line by line by git merge -X; "
+        f"take a version that was added: git checkout COMMIT -- {shlex.quote(rebuilt.path)}",
+    )
 
 
 def _open_items(

@@ -24,6 +24,11 @@ MAX_STRIDES = 2**20
 """Most strides that a table may have."""
 MAX_RECIPE = 64 * 2**20
 """Bytes of a recipe, which is held in memory while its frame is made."""
+RECIPE_HEAD = 24
+"""Bytes of a recipe that are none of its frame."""
+MAX_RATIO, MAX_MORE = 16, 64 * 2**20
+"""Frames have at most so many times the bytes of the file, and so many more, for their content: a
+few bytes may claim any number."""
 
 _HEADER = struct.Struct("<III")
 _RECIPE = 2  # in place of 0 or 1, which say whether a run is big-endian
@@ -188,8 +193,11 @@ def _check_places(table: Table, metadata: Metadata) -> None:
     for number, frame in enumerate(table.frames):
         _check_frame(table, number)
         item = table.items[frame.run] - 1
-        if dtypes[item] != "U8" or not 0 < sizes[item] <= MAX_RECIPE:
-            raise ValueError(f"a recipe of {sizes[item]} bytes of {dtypes[item]}")
+        most = min(MAX_RECIPE, RECIPE_HEAD + frame.nbytes)
+        if item < len(groups) or dtypes[item] != "U8" or not RECIPE_HEAD < sizes[item] <= most:
+            raise ValueError(
+                f"a recipe of {sizes[item]} bytes of {dtypes[item]} for a frame of {frame.nbytes}"
+            )
     for group, run, runs, offset, strides in table.views:
         if not runs or run + runs > len(table.items):
             raise ValueError(f"a view of {runs} runs from {run}, {len(table.items)} are there")

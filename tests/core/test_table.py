@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -26,15 +27,20 @@ from git_theta.table import (
 )
 
 
-def describe(groups: list[tuple[str, tuple[int, ...]]], buffers: list[int]) -> Metadata:
-    """Metadata of F32 or other groups, and of F32 buffers of so many bytes."""
+def describe(
+    groups: list[tuple[str, tuple[int, ...]]], buffers: list[int], recipes: Sequence[int] = ()
+) -> Metadata:
+    """Metadata of F32 or other groups, and of F32 buffers and of recipes of so many bytes."""
     return Metadata(
         (("synthetic", "theta-synthetic"),),
         bytes(32),
         0,
         Skeleton(bytes(32), 0, 0),
         tuple(Group(f"g{n}", dtype, shape, bytes(32)) for n, (dtype, shape) in enumerate(groups)),
-        tuple(StoredBuffer("F32", nbytes, bytes(32)) for nbytes in buffers),
+        (
+            *(StoredBuffer("F32", nbytes, bytes(32)) for nbytes in buffers),
+            *(StoredBuffer("U8", nbytes, bytes(32)) for nbytes in recipes),
+        ),
         (),
     )
 
@@ -117,10 +123,10 @@ def test_table_that_does_not_fit_its_metadata_is_refused(what: str) -> None:
         read(print_table(WRONG[what]))
 
 
-PACKED = describe([("F32", (4,)), ("U8", (9,)), ("F32", (2, 2))], [])
+PACKED = describe([("F32", (4,)), ("F32", (2, 2))], [], [30])
 FRAMED = Table(
     (7, 0, 9, 1, 0),
-    (2, 1, 3, 2, 1),
+    (3, 1, 2, 3, 1),
     (False, True, False, False, False),
     (),
     (Frame(0, 1, 12), Frame(3, 1, 2**40)),
@@ -155,10 +161,16 @@ def test_frames_that_do_not_fit_are_refused(what: str) -> None:
         read(print_table(WRONG_FRAMES[what]), PACKED)
 
 
-@pytest.mark.parametrize("nbytes", [0, MAX_RECIPE + 1])
-def test_recipes_of_no_bytes_or_too_many_are_refused(nbytes: int) -> None:
+@pytest.mark.parametrize("nbytes", [0, 24, 12 + 25, MAX_RECIPE + 1])
+def test_recipes_that_cannot_be_of_their_frame_are_refused(nbytes: int) -> None:
     with pytest.raises(MetadataError, match=f"a recipe of {nbytes} bytes"):
-        read(print_table(FRAMED), describe([("F32", (4,)), ("U8", (nbytes,)), ("F32", (4,))], []))
+        read(print_table(FRAMED), describe([("F32", (4,)), ("F32", (4,))], [], [nbytes]))
+
+
+def test_a_group_is_no_recipe() -> None:
+    groups = [("F32", (4,)), ("F32", (2, 2)), ("U8", (30,))]
+    with pytest.raises(MetadataError, match="a recipe of 30 bytes"):
+        read(print_table(FRAMED), describe(groups, []))
 
 
 def test_flags_are_zero_or_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,13 @@ from git_theta import crew, smudge
 from git_theta import table as table_module
 from git_theta.checkpoint import Buffer, Layout, Tensor
 from git_theta.clean import Cleaned, clean
-from git_theta.errors import FormatMismatch, MetadataError, PackError, StoreError
+from git_theta.errors import (
+    FormatMismatch,
+    LimitExceeded,
+    MetadataError,
+    PackError,
+    StoreError,
+)
 from git_theta.metadata import parse, print_metadata
 from git_theta.source import BytesSource
 from git_theta.storage import unfolded as module
@@ -267,15 +274,59 @@ def test_views_that_have_far_more_than_their_frame_are_refused(tmp_path: Path) -
 def test_recipes_that_are_mixed_up_make_no_file(store: LocalStore) -> None:
     arrays = [(weights("F32", 40_000, seed=seed), True) for seed in range(2)]
     text = clean_file(whole(*arrays), store)
-    one, other = (buffer.digest.hex().encode() for buffer in parse(text).buffers)
+    one, other = (group.digest.hex().encode() for group in parse(text).groups)
     mixed = text.replace(one, b"?").replace(other, one).replace(b"?", other)
-    with pytest.raises((MetadataError, PackError)):
+    with pytest.raises(PackError, match="is not the file that its metadata describes") as caught:
         rebuild_file(print_metadata(parse(mixed)), store)
+    assert "git checkout COMMIT" in caught.value.remedy
 
 
-def test_no_room_for_what_is_opened_is_an_error_that_says_so(store: LocalStore) -> None:
-    (store.folder / "tmp").write_bytes(b"no folder")
-    with pytest.raises(StoreError, match=r"Cannot keep .* aside in") as caught:
-        clean_unknown(whole((DATA, True)), store)
+def test_what_is_opened_lies_elsewhere_where_the_store_cannot_be_written_to(
+    store: LocalStore,
+) -> None:
+    (store.folder / "tmp").write_bytes(b"no folder")  # root may write to any that is one
+    data = whole((DATA, True))
+    assert rebuild_file(clean_file(data, store), store) == data
+
+
+def test_no_room_for_what_is_opened_is_an_error_that_says_so(tmp_path: Path) -> None:
+    frame = pack(DATA)
+    layout = Layout((Buffer("F32", 0, len(frame), False, "zstd", len(DATA)),))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with (
+            pytest.raises(StoreError, match=r"Cannot keep .* aside in") as caught,
+            unfolded(BytesSource(frame), layout, tmp_path),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "Free some space" in caught.value.remedy
-    assert not pack_names(store.folder)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_frames_than_metadata_can_hold_are_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ITEMS", 7)
+    frame = pack(DATA)
+    buffers = [
+        Buffer("F32", n * len(frame), len(frame), False, "zstd", len(DATA)) for n in range(4)
+    ]
+    with (
+        pytest.raises(LimitExceeded, match="found 4 and 4"),
+        unfolded(BytesSource(frame * 4), Layout(tuple(buffers)), tmp_path),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_that_claim_far_more_than_their_file_are_refused(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = clean_file(whole((DATA, True)), store)
+    monkeypatch.setattr(smudge, "MAX_RATIO", 0)
+    monkeypatch.setattr(smudge, "MAX_MORE", len(DATA) - 1)
+    with pytest.raises(MetadataError, match=f"its frames hold {len(DATA)} bytes"):
+        rebuild_file(text, store)

@@ -42,7 +42,8 @@ def _tell(repository: Repository, revision: str, path: str, metadata: Metadata) 
     try:
         file = _open(repository, path, metadata)
         detected = detect(file, path, installed(), partial(_open_beside, repository, revision))
-        with unfolded(file, detected.layout, repository.store.folder / "tmp"):
+        store = repository.store
+        with unfolded(file, detected.layout, store.folder / "tmp", begin=store.after_fork):
             pass
     except (FormatMismatch, LimitExceeded) as fault:
         return f"{path}: {fault}"

@@ -12,21 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from git_theta.checkpoint import Buffer, Layout, check_layout
 from git_theta.crew import Crew, can_fork
-from git_theta.errors import CheckpointError, FormatMismatch, PackError, StoreError
+from git_theta.errors import CheckpointError, FormatMismatch, LimitExceeded, PackError, StoreError
 from git_theta.frames import unfold
 from git_theta.joined import Joined
+from git_theta.metadata import MAX_ITEMS
 from git_theta.parallel import worker_count
 from git_theta.source import FileSource, Source
 from git_theta.storage.interface import Advance, unwatched
-from git_theta.table import MAX_RECIPE
+from git_theta.table import MAX_MORE, MAX_RATIO, MAX_RECIPE
 
-MAX_RATIO, MAX_MORE = 16, 64 * 2**20
-"""What is opened has at most so many times the bytes of the file, and so many more: a frame may
-claim any number. What would be more stays closed; it takes next to nothing."""
 MUCH = 8 * 2**20
 """Bytes to open for which processes are forked."""
 
@@ -49,7 +47,12 @@ class Unfolded(NamedTuple):
 
 @contextmanager
 def unfolded(
-    file: Source, layout: Layout, folder: Path, advance: Advance = unwatched
+    file: Source,
+    layout: Layout,
+    folder: Path,
+    advance: Advance = unwatched,
+    *,
+    begin: Callable[[], None] = lambda: None,
 ) -> Iterator[Unfolded]:
     """Open the coded buffers of a file; one that has none is given as it is.
 
@@ -58,14 +61,19 @@ def unfolded(
     file, layout
         The file, and what its format says of it.
     folder
-        Where to keep what was opened.
+        Where to keep what was opened; where it cannot be written to, as when somebody only looks at
+        a repository of others, it is kept among the system's temporary files.
     advance
         Told how many bytes were worked on, of twice those of the file.
+    begin
+        What a forked process calls before it reads the file.
 
     Raises
     ------
     FormatMismatch
         When the format found nothing but coded buffers and none of them can be opened.
+    LimitExceeded
+        When there are more buffers than metadata can hold.
     StoreError
         When there is no room for what was opened.
     """
@@ -73,20 +81,33 @@ def unfolded(
         yield Unfolded(file, layout, {}, advance)
         return
     chosen = _choose(file, layout.buffers)
+    if len(layout.buffers) + len(chosen) > MAX_ITEMS:
+        raise LimitExceeded(
+            f"Expected at most {MAX_ITEMS} buffers and recipes of frames, found "
+            f"{len(layout.buffers)} and {len(chosen)}"
+        )
     nbytes = sum(buffer.nbytes for buffer in chosen.values())
     grown = file.size - nbytes + sum(buffer.decoded for buffer in chosen.values())
     paced = _paced(advance, 2 * file.size, nbytes + 2 * grown)
     with ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            fd = stack.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0)).fileno()
-            places = _open_all(file, chosen, fd, paced)
+            fd = stack.enter_context(_aside(folder)).fileno()
+            places = _open_all(file, chosen, fd, paced, begin)
         except OSError as fault:
             raise StoreError(
                 f"Cannot keep {grown} bytes of opened arrays aside in {folder}: {fault}",
                 remedy="Free some space (or mend the disk), then run the command again",
             ) from fault
         yield _lay_out(file, layout, FileSource(fd), places, paced)
+
+
+def _aside(folder: Path) -> IO[bytes]:
+    """A file without a name."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder, buffering=0)
+    except OSError:
+        return tempfile.TemporaryFile(buffering=0)
 
 
 def _choose(file: Source, buffers: Sequence[Buffer]) -> dict[int, Buffer]:
@@ -108,7 +129,11 @@ class _Place(NamedTuple):
 
 
 def _open_all(
-    file: Source, chosen: Mapping[int, Buffer], fd: int, advance: Advance
+    file: Source,
+    chosen: Mapping[int, Buffer],
+    fd: int,
+    advance: Advance,
+    begin: Callable[[], None],
 ) -> dict[int, _Place]:
     """Write what is in frames, then their recipes; where they lie of those that can be opened."""
     starts, end = {}, 0
@@ -119,7 +144,7 @@ def _open_all(
         yield _open(file, chosen[number], fd, starts[number])
 
     places = {}
-    for number, recipe in _on_all_cores(work, chosen):
+    for number, recipe in _on_all_cores(work, chosen, begin):
         buffer = chosen[number]
         if recipe:
             places[number] = _Place((end, len(recipe)), (starts[number], buffer.decoded))
@@ -130,14 +155,16 @@ def _open_all(
 
 
 def _on_all_cores(
-    work: Callable[[int], Iterator[bytes]], chosen: Mapping[int, Buffer]
+    work: Callable[[int], Iterator[bytes]],
+    chosen: Mapping[int, Buffer],
+    begin: Callable[[], None],
 ) -> Iterator[tuple[int, bytes | memoryview]]:
     """What ``work`` gives for each frame, in their order."""
     nbytes = sum(buffer.nbytes for buffer in chosen.values())
     if nbytes < MUCH or len(chosen) == 1 or worker_count() == 1 or not can_fork():
         yield from ((number, recipe) for number in chosen for recipe in work(number))
         return
-    with Crew(work, min(worker_count(), len(chosen))) as crew:
+    with Crew(work, min(worker_count(), len(chosen)), begin=begin) as crew:
         for number, task in [(number, crew.ask(number)) for number in chosen]:
             yield from ((number, recipe) for recipe in crew.results(task))
 
