@@ -146,7 +146,7 @@ def test_a_server_that_says_it_took_what_it_lost_fails_the_push(
     team: Desk, model: Model, lfs_server: LfsServer
 ) -> None:
     _version(team, model, 0)
-    lfs_server.proxy.fault(Fault(method="PUT", path=STORAGE, status=200, times=2))
+    lfs_server.proxy.fault(Fault(method="PUT", path=STORAGE, status=200))
     assert "has not got" in team.refused("git", "push", "origin", "HEAD")
     assert not _pushed(team)
 

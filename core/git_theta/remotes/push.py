@@ -91,8 +91,11 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
     except (StoreError, PackError):
         if asks:
             raise
-        # The store may have all of it, and take nothing from who pushes, or not what lies here.
-        plan = make_plan(repository, target, new, old, asks=True)
+        # The store may have some of it, and take nothing from who pushes, or not what lies here.
+        left = make_plan(repository, target, new, old, asks=True)
+        if left.send.keys() == plan.send.keys():
+            raise
+        plan = left
         _carry_out(repository, target, plan, pushed, needs)
     return plan
 
