@@ -151,36 +151,40 @@ def test_a_server_that_says_it_took_what_it_lost_fails_the_push(
     assert not _pushed(team)
 
 
-def test_who_may_not_send_pushes_what_the_server_has(
-    team: Desk, model: Model, lfs_server: LfsServer, tmp_path: Path
-) -> None:
+@pytest.fixture
+def fork(team: Desk, model: Model, tmp_path: Path) -> Desk:
+    """``team``, with a version at its remote and a new remote ``fork`` of the same LFS server."""
     _version(team, model, 0)
     _push(team)
     endpoint = team.git("config", "remote.origin.lfsurl").strip()
     team.git("init", "--quiet", "--bare", str(tmp_path / "fork.git"))
     team.git("remote", "add", "fork", str(tmp_path / "fork.git"))
     team.git("config", "remote.fork.lfsurl", endpoint)
-    for pack in _local(team):  # what lies here need not be whole for it either
-        file = team.path / ".git" / "theta" / "objects" / pack
-        file.chmod(0o644)
-        file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
-    lfs_server.proxy.fault(Fault(method="PUT", path=STORAGE, status=403, times=99))
-    done = team.run("git", "push", "fork", "HEAD:refs/heads/main")
+    return team
+
+
+@pytest.mark.parametrize("how", ["the server refuses it", "the pack is damaged"])
+def test_who_cannot_send_pushes_what_the_server_has(
+    fork: Desk, lfs_server: LfsServer, how: str
+) -> None:
+    if how == "the pack is damaged":
+        for pack in fork.packs().values():
+            data = pack.read_bytes()
+            pack.chmod(0o644)
+            pack.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    else:
+        lfs_server.proxy.fault(Fault(method="POST", path=BATCH, status=403))
+    lfs_server.proxy.requests.clear()
+    done = fork.run("git", "push", "fork", "HEAD:refs/heads/main")
     assert done.returncode == 0, done.stderr
     assert "Sent" not in done.stderr
+    statuses = [seen.status for seen in lfs_server.proxy.matching("POST", BATCH)]
+    assert statuses == ([200] if how == "the pack is damaged" else [403, 200])
 
 
-def test_a_push_tells_what_the_server_had_already(
-    team: Desk, model: Model, lfs_server: LfsServer, tmp_path: Path
-) -> None:
-    _version(team, model, 0)
-    _push(team)
-    endpoint = team.git("config", "remote.origin.lfsurl").strip()
-    team.git("init", "--quiet", "--bare", str(tmp_path / "fork.git"))
-    team.git("remote", "add", "fork", str(tmp_path / "fork.git"))
-    team.git("config", "remote.fork.lfsurl", endpoint)
-    _version(team, model, 1)
-    done = team.run("git", "push", "fork", "HEAD:refs/heads/main")
+def test_a_push_tells_what_the_server_had_already(fork: Desk, model: Model) -> None:
+    _version(fork, model, 1)
+    done = fork.run("git", "push", "fork", "HEAD:refs/heads/main")
     assert done.returncode == 0, done.stderr
     assert "Sent 2 packs (" in done.stderr
     assert ": it had the rest) to lfs://fork" in done.stderr
