@@ -84,7 +84,7 @@ class StoreError(ThetaError):
 
 
 class FileChangedError(ThetaError):
-    """A file was written to while it was being added."""
+    """A file was written to while it was being read."""
 
     exit_code = 33
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from git_theta.errors import PackError
-from git_theta.frames import fold
 from git_theta.source import BLOCK, Source
 
 AHEAD = 2 * 2**20
@@ -36,6 +35,8 @@ class Folded(Source):
         PackError
             When recipe and numbers do not belong together.
         """
+        from git_theta.frames import fold  # which few files need
+
         numbers, left = _Ahead(self._numbers), self.size
         for block in fold(self._recipe.read(0, self._recipe.size), numbers.read):
             left -= len(block)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,6 +44,8 @@ def ordered_map(
     if workers == 1:
         yield from map(work, items)
         return
+    from concurrent.futures import ThreadPoolExecutor  # not where processes work, or one alone
+
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[Future[Result], int]] = deque()
         weight = 0

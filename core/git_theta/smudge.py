@@ -13,8 +13,14 @@ from itertools import chain, groupby
 import blake3
 
 from git_theta.crew import Crew, can_fork
-from git_theta.digests import digest_item
-from git_theta.errors import MetadataError, MissingPackError, PackError
+from git_theta.digests import digest, digest_item
+from git_theta.errors import (
+    CheckpointError,
+    FileChangedError,
+    MetadataError,
+    MissingPackError,
+    PackError,
+)
 from git_theta.folded import Folded
 from git_theta.items import (
     RESTORE,
@@ -30,7 +36,7 @@ from git_theta.parallel import ordered_map, worker_count
 from git_theta.plugins import Plugins
 from git_theta.skeleton import Chunks, Origin, read_skeleton
 from git_theta.source import Source
-from git_theta.storage.decode import EMPTY, Reader
+from git_theta.storage.decode import EMPTY, NOTHING, AtHand, Reader
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
 from git_theta.table import MAX_MORE, MAX_RATIO, Table, read_table
@@ -66,10 +72,21 @@ class Rebuilt:
     """Where all of it comes from."""
     computed: int
     """Bytes that are told in terms of others, and take computing."""
+    at_hand: AtHand
+    """What is read from elsewhere than the store."""
 
 
-def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugins) -> Rebuilt:
+def rebuild(
+    metadata: Metadata,
+    path: str,
+    *,
+    store: LocalStore,
+    plugins: Plugins,
+    at_hand: AtHand = NOTHING,
+) -> Rebuilt:
     """Find everything that a file consists of; nothing but the skeleton is read yet.
+
+    ``at_hand`` are buffers that need not be read from the store.
 
     Raises
     ------
@@ -80,7 +97,7 @@ def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugin
     PackError
         When a pack is corrupt.
     """
-    reader = Reader(store, plugins)
+    reader = Reader(store, plugins, at_hand)
     skeleton = read_skeleton(Origin(metadata, path, store, plugins))
     try:
         table, at = read_table(skeleton, metadata, path)
@@ -99,7 +116,9 @@ def rebuild(metadata: Metadata, path: str, *, store: LocalStore, plugins: Plugin
         pieces.append(piece)
     pieces.append(skeleton.window(at, skeleton.size - at))
     computed += sum(frame.nbytes for frame in table.frames)
-    return Rebuilt(metadata, path, table, sources, tuple(pieces), skeleton, store, computed)
+    return Rebuilt(
+        metadata, path, table, sources, tuple(pieces), skeleton, store, computed, at_hand
+    )
 
 
 def _check_size(
@@ -152,6 +171,8 @@ def content(
     ------
     PackError
         At the end, when what was given out is not the file; the message names the culprit.
+    FileChangedError
+        When what was at hand is not what it was.
     """
     hasher = blake3.blake3()
     try:
@@ -162,6 +183,9 @@ def content(
     except PackError as fault:
         _blame(rebuilt)
         raise _other_file(rebuilt, str(fault)) from fault
+    except CheckpointError:
+        _check_at_hand(rebuilt)
+        raise
     if hasher.digest() != rebuilt.metadata.digest:
         _blame(rebuilt)
         found = f"expected the digest {rebuilt.metadata.digest.hex()}, found {hasher.hexdigest()}"
@@ -184,15 +208,16 @@ def _open_items(
     reader: Reader,
 ) -> tuple[dict[int, Source], int]:
     """The bytes of each item, and how many of them are told in terms of others."""
-    located = store.find(identity for identity, nbytes in items.values() if nbytes)
-    lost = [n for n, (i, nbytes) in items.items() if nbytes and i not in located]
+    stored = {n: i for n, (i, nbytes) in items.items() if nbytes and i not in reader.at_hand}
+    located = store.find(stored.values())
+    lost = [item for item, identity in stored.items() if identity not in located]
     if lost:
         raise missing(metadata, path, store, lost)
     reader.ways.find(located, located)  # of all at once
     sources, computed = {}, 0
     for item, (identity, nbytes) in items.items():
         try:
-            source = reader.open(identity, located[identity]) if nbytes else EMPTY
+            source = reader.open(identity, located.get(identity)) if nbytes else EMPTY
         except (MissingPackError, PackError) as fault:
             raise told(fault, metadata, path, store, item) from fault
         if source.size != nbytes:
@@ -200,7 +225,7 @@ def _open_items(
                 f"{path}: {item_name(metadata, item)} has {source.size} bytes, expected {nbytes}"
             )
         sources[item] = source
-        computed += nbytes if nbytes and located[identity][0].depth > 1 else 0
+        computed += nbytes if item in stored and located[identity][0].depth > 1 else 0
     return sources, computed
 
 
@@ -257,8 +282,22 @@ def _read_whole(batch: Batch) -> list[bytes | memoryview]:
     return list(_read_batch(batch))
 
 
+def _check_at_hand(rebuilt: Rebuilt) -> None:
+    for identity, source in rebuilt.at_hand.items():
+        try:
+            same = digest(source) == identity.digest
+        except CheckpointError:  # it became shorter
+            same = False
+        if not same:
+            raise FileChangedError(
+                f"{rebuilt.path} was written to while another version took its place",
+                remedy="Run the command again once nothing writes to the file",
+            )
+
+
 def _blame(rebuilt: Rebuilt) -> None:
     """Raise the error that names the first damaged item; return when each is what it should be."""
+    _check_at_hand(rebuilt)
     rebuilt.skeleton.verify()
     items = all_items(rebuilt.metadata)
     for item, source in rebuilt.sources.items():

@@ -18,7 +18,7 @@ import click
 from git_theta.allocator import keep_freed_memory
 from git_theta.cli.add import settle
 from git_theta.cli.progress import human_size, progress
-from git_theta.errors import GitError, LocalChangesError, StoreError
+from git_theta.errors import FileChangedError, GitError, LocalChangesError, StoreError
 from git_theta.git import run
 from git_theta.git.index_file import stamp
 from git_theta.git.received import open_file
@@ -99,7 +99,7 @@ def checkout(
         index = {entry.path: entry for entry in known}
         for entry in wanted:
             _check_path(tree.top, entry.path)
-        found = [_look(tree.top, entry, index.get(entry.path)) for entry in wanted]
+        found = [_look(repository, tree.top, entry, index.get(entry.path)) for entry in wanted]
         pairs = list(zip(wanted, found, strict=True))
         changed = [entry.path for entry, there in pairs if there.state == "changed"]
         if changed and not force:
@@ -181,7 +181,7 @@ def _wanted(repository: Repository, source: str | None, paths: Sequence[str]) ->
     return found
 
 
-def _look(top: Path, entry: Entry, indexed: Entry | None) -> Found:
+def _look(repository: Repository, top: Path, entry: Entry, indexed: Entry | None) -> Found:
     file = top / entry.path
     try:
         seen = file.lstat()
@@ -190,6 +190,9 @@ def _look(top: Path, entry: Entry, indexed: Entry | None) -> Found:
     if file.is_symlink() or not file.is_file():
         return Found("changed", seen)
     with open_file(file) as received:
+        if indexed and received.digest != entry.head.digest:
+            text = repository.blob(indexed.oid).replace(b"\r\n", b"\n")
+            repository.replaced.keep(entry.path, text, received)
         head = bytes(received.source.read(0, min(64, received.source.size)))
         found = (received.digest, received.source.size)
     oids = (entry.oid, indexed.oid if indexed else "")
@@ -236,6 +239,8 @@ def _write(
         scratch = scratch_folder(repository, file.parent)
         try:
             return _write_by(scratch, repository, file, entry, there)
+        except FileChangedError:  # so it cannot be read in place of packs
+            return _write_by(scratch, repository, file, entry, there)
         except OSError as fault:
             if scratch is None or fault.errno != errno.EXDEV:
                 raise
@@ -252,18 +257,19 @@ def _write_by(
     """Write by way of a temporary file in ``scratch``, else beside the file."""
     text = repository.blob(entry.oid).replace(b"\r\n", b"\n")
     metadata = parse(text, entry.path)
-    rebuilt = rebuild_fetched(repository, metadata, entry.path, entry.oid)
     temporary = None
     try:
         fd, temporary = tempfile.mkstemp(prefix=".git-theta-", dir=scratch or file.parent)
         with (
             os.fdopen(fd, "wb", buffering=0) as out,
-            progress(f"Checking out {quoted(entry.path)}", metadata.nbytes) as advance,
+            repository.replaced.buffers(entry.path, repository.store) as at_hand,
         ):
-            for data in content(rebuilt, advance):
-                view = memoryview(data)
-                while view:
-                    view = view[out.write(view) :]
+            rebuilt = rebuild_fetched(repository, metadata, entry.path, entry.oid, at_hand)
+            with progress(f"Checking out {quoted(entry.path)}", metadata.nbytes) as advance:
+                for data in content(rebuilt, advance):
+                    view = memoryview(data)
+                    while view:
+                        view = view[out.write(view) :]
             os.fchmod(out.fileno(), (0o777 if entry.executable else 0o666) & ~_umask())
             written = os.fstat(out.fileno())
         repository.proven.add(text)

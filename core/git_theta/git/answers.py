@@ -76,7 +76,10 @@ class Answers:
 
     def clean(self, path: str, received: Received) -> bytes:
         """The metadata of a file; errors as :func:`clean_received`."""
-        return clean_received(self._repository, path, received, only_reads=lambda: self._only_reads)
+        repository = self._repository
+        text = clean_received(repository, path, received, only_reads=lambda: self._only_reads)
+        repository.replaced.keep(path, text, received)
+        return text
 
     def smudge(
         self, request: Mapping[str, str], stream: Iterable[memoryview]
@@ -237,7 +240,9 @@ def _smudge(
     from git_theta.smudge import content
 
     metadata = parse(lines, path)
-    rebuilt = delayed.rebuild(metadata, path, blob)
-    with progress(f"Checking out {path}", metadata.nbytes) as advance:
-        yield from content(rebuilt, advance)
+    with (
+        repository.replaced.buffers(path, repository.store) as at_hand,
+        progress(f"Checking out {path}", metadata.nbytes) as advance,
+    ):
+        yield from content(delayed.rebuild(metadata, path, blob, at_hand), advance)
     repository.proven.add(lines)

@@ -17,6 +17,7 @@ from git_theta.remotes.needs import Need, hinted_packs, total
 
 if TYPE_CHECKING:
     from git_theta.smudge import Rebuilt
+    from git_theta.storage.decode import AtHand
 
 
 class Delayed:
@@ -80,7 +81,7 @@ class Delayed:
         """
         return self._ready.pop(path, "")
 
-    def rebuild(self, metadata: Metadata, path: str, blob: str) -> Rebuilt:
+    def rebuild(self, metadata: Metadata, path: str, blob: str, at_hand: AtHand) -> Rebuilt:
         """A file, with what was fetched for it; for a command that only reads nothing is fetched.
 
         Raises
@@ -95,7 +96,7 @@ class Delayed:
 
         store = self._repository.store
         try:
-            return rebuild(metadata, path, store=store, plugins=installed())
+            return rebuild(metadata, path, store=store, plugins=installed(), at_hand=at_hand)
         except MissingPackError:
             if only_reads():
                 raise
@@ -108,7 +109,7 @@ class Delayed:
                 short = f"{path}: its packs could not be fetched either"
                 self._fault = MissingPackError(short)
                 raise fault from None
-        return rebuild(metadata, path, store=store, plugins=installed())
+        return rebuild(metadata, path, store=store, plugins=installed(), at_hand=at_hand)
 
     def _obtain(self, needs: list[Need]) -> bool:
         """Whether packs arrived."""

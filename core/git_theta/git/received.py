@@ -58,6 +58,10 @@ class Received:
             os.close(self._fd)
             self._fd = -1
 
+    def duplicate(self) -> int | None:
+        """A descriptor of the file that stays open; None of what is short and in memory."""
+        return os.dup(self._fd) if self._fd >= 0 else None
+
     def check_unchanged(self, path: str) -> None:
         """Make sure that the file still holds what was read first.
 

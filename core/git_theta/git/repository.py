@@ -16,6 +16,7 @@ from git_theta.storage.proven import Proven
 
 if TYPE_CHECKING:
     from git_theta.git.hook_watch import HookWatch
+    from git_theta.git.replaced import Replaced
     from git_theta.storage.local import LocalStore
 
 
@@ -51,6 +52,8 @@ class Repository:
         for process in self._batches.values():
             process.communicate()
         self._batches.clear()
+        if "replaced" in self.__dict__:
+            self.replaced.close()
         if "store" in self.__dict__:
             self.store.close()
             del self.__dict__["store"]
@@ -99,6 +102,13 @@ class Repository:
         from git_theta.git.store_folder import store_folder
 
         return store_folder(self.folder)
+
+    @cached_property
+    def replaced(self) -> Replaced:
+        """Files that another version may replace."""
+        from git_theta.git.replaced import Replaced
+
+        return Replaced(self.proven)
 
     @cached_property
     def proven(self) -> Proven:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, NamedTuple
@@ -119,6 +118,8 @@ def reached_blobs(*revisions: str) -> Iterator[tuple[str, str]]:
 @contextmanager
 def _git(*args: str, stdin: int | IO[bytes]) -> Iterator[IO[bytes]]:
     """What a git writes while it runs; its refusal is an error at the end."""
+    import tempfile
+
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             ["git", *args],

@@ -19,9 +19,12 @@ from git_theta.plugins import installed
 from git_theta.remotes.fetch import NAMED, fetch_order, fetch_packs
 from git_theta.remotes.needs import Need, hinted_packs, total
 from git_theta.smudge import Rebuilt, rebuild
+from git_theta.storage.decode import NOTHING, AtHand
 
 
-def rebuild_fetched(repository: Repository, metadata: Metadata, path: str, blob: str) -> Rebuilt:
+def rebuild_fetched(
+    repository: Repository, metadata: Metadata, path: str, blob: str, at_hand: AtHand = NOTHING
+) -> Rebuilt:
     """Find everything that a file consists of, and fetch it where the local store lacks it.
 
     Raises
@@ -33,13 +36,14 @@ def rebuild_fetched(repository: Repository, metadata: Metadata, path: str, blob:
     PackError
         When a pack is corrupt.
     """
+    plugins = installed()
     try:
-        return rebuild(metadata, path, store=repository.store, plugins=installed())
+        return rebuild(metadata, path, store=repository.store, plugins=plugins, at_hand=at_hand)
     except MissingPackError:
         need = Need(path, blob, lacking_packs(repository, metadata, path))
         if not obtain(repository, [need]):
             raise
-    return rebuild(metadata, path, store=repository.store, plugins=installed())
+    return rebuild(metadata, path, store=repository.store, plugins=plugins, at_hand=at_hand)
 
 
 def obtain(

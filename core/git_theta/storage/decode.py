@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import NamedTuple
 
 from git_theta.errors import (
@@ -30,6 +31,11 @@ from git_theta.storage.payload import SHORT, BufferId, Column, Members, Payload,
 from git_theta.updates.interface import Part, Update
 
 _UNREADABLE = (MissingPackError, MissingPluginError, PackError)
+
+AtHand = Mapping[BufferId, Source]
+"""Buffers that need not be decoded, because they can be read as they are."""
+NOTHING: AtHand = MappingProxyType({})
+"""No such buffers."""
 
 MAX_TRIES = 16
 """Payloads of one buffer that are tried before it is given up."""
@@ -131,8 +137,10 @@ class Remembered(Source):
 class Reader:
     """Opens buffers of a store; payloads are looked up once."""
 
-    def __init__(self, store: LocalStore, plugins: Plugins) -> None:
+    def __init__(self, store: LocalStore, plugins: Plugins, at_hand: AtHand = NOTHING) -> None:
         self._store, self._plugins = store, plugins
+        self.at_hand = at_hand
+        """What is not read from the store."""
         self.ways = Ways(store)
         """By which payloads it reads."""
         self._payloads: dict[tuple[str, int], _Opened] = {}
@@ -151,6 +159,8 @@ class Reader:
         PackError
             When a pack is corrupt.
         """
+        if buffer in self.at_hand:
+            return self.at_hand[buffer]
         if buffer in self._damaged:  # bases that lead nowhere on many ways are tried once
             raise self._damaged[buffer]
         located = None if locations is None else {buffer: locations}

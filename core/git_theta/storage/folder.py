@@ -5,11 +5,8 @@ simplest store there is (a shared disk).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -109,6 +106,8 @@ class PackFolder(Store):
         StoreError
             When the folder cannot be written to.
         """
+        import tempfile  # which only writers need
+
         try:
             self.temporary.mkdir(parents=True, exist_ok=True)
             fd, name = tempfile.mkstemp(prefix="pack-", dir=self.temporary)
@@ -169,6 +168,8 @@ def _clone(source: Path, target: Path) -> bool:
 
 def _copy(source: Path, target: Path, pack: str, remedy: str) -> int:
     """Copy a pack, check that its name is the SHA-256 of what was copied; its bytes."""
+    import shutil
+
     try:
         if not _clone(source, target):
             shutil.copyfile(source, target)
@@ -188,6 +189,8 @@ def _copy(source: Path, target: Path, pack: str, remedy: str) -> int:
 
 def sha256(file: Path) -> str:
     """The SHA-256 of a file's bytes, which is the name of a pack."""
+    import hashlib  # OpenSSL is large, and whoever only reads packs does without
+
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

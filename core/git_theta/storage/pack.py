@@ -6,7 +6,6 @@ where packs are kept.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 from array import array
@@ -180,6 +179,8 @@ class PackWriter:
     """Writes one pack to a temporary file; :meth:`finish` tells its name."""
 
     def __init__(self, file: BinaryIO) -> None:
+        import hashlib  # OpenSSL is large, and whoever only reads packs does without
+
         self._file = file
         self._hash = hashlib.sha256()
         self._names: dict[tuple[str, str], int] = {}

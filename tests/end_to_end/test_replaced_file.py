@@ -1,0 +1,65 @@
+"""Another version of a file takes from the one in the work tree what both have."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+ROWS = 1100
+"""Of two groups of 4.3 MiB: the file is longer than what is kept in memory while git sends it."""
+NAME = "m.safetensors"
+
+
+def _file(**seeds: int) -> bytes:
+    return save(
+        {
+            name: np.random.default_rng(seed).standard_normal((ROWS, 1024), np.float32)
+            for name, seed in seeds.items()
+        }
+    )
+
+
+@pytest.fixture
+def history(tracked):
+    """Tags one, two and three; the pack of a group that two and three share is damaged."""
+    versions = {"one": _file(a=1), "two": _file(a=1, b=2), "three": _file(a=1, b=3)}
+    for tag, data in versions.items():
+        before = set(tracked.packs())
+        tracked.write(NAME, data)
+        tracked.commit(tag)
+        tracked.git("tag", tag)
+        if tag == "one":
+            (pack,) = set(tracked.packs()) - before
+    with tracked.packs()[pack].open("r+b") as file:
+        file.seek(os.fstat(file.fileno()).st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(tracked.path / NAME)  # so that git has it looked at
+    return tracked
+
+
+def _checkout(desk):
+    desk.git("checkout", "--quiet", "two")
+
+
+def _own(desk):
+    done = desk.theta("checkout", "--source", "two", NAME)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("replace", [_checkout, _own])
+def test_what_both_versions_have_is_not_read_from_packs(history, replace):
+    replace(history)
+    assert history.read(NAME) == _file(a=1, b=2)
+    (history.path / NAME).unlink()
+    assert "group 'a'" in history.refused("git", "checkout", "three", "--", NAME)
+
+
+def test_a_file_that_changed_is_not_read(history):
+    """What git throws away, since it was told to, is no version: its groups are not looked for."""
+    history.write(NAME, _file(a=4, b=4))
+    assert "group 'a'" in history.refused("git", "checkout", "--force", "two")
