@@ -60,6 +60,7 @@ class Crew:
         self._waiting: deque[tuple[int, Any]] = deque()
         self._results: dict[int, deque[Any]] = {}
         self._ended: set[int] = set()
+        self._alone: set[int] = set()
         self._asked = self._buffered = 0
         try:
             for _ in range(size):
@@ -75,11 +76,16 @@ class Crew:
         for member in self._members:
             member.end()
 
-    def ask(self, task: Any) -> int:
-        """Have somebody work on a task; gives its number."""
+    def ask(self, task: Any, *, alone: bool = False) -> int:
+        """Have somebody work on a task, ``alone`` one for which no other shall wait.
+
+        Gives its number.
+        """
         number, self._asked = self._asked, self._asked + 1
         self._results[number] = deque()
         self._waiting.append((number, task))
+        if alone:
+            self._alone.add(number)
         self._hand_out()
         return number
 
@@ -109,7 +115,8 @@ class Crew:
     def _hand_out(self) -> None:
         for load in range(_AHEAD):
             for member in self._members:
-                if self._waiting and len(member.tasks) == load:
+                busy = not self._alone.isdisjoint(member.tasks)
+                if self._waiting and len(member.tasks) == load and not busy:
                     member.send(*self._waiting.popleft())
 
     def _receive(self, wanted: int) -> None:

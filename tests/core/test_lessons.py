@@ -12,10 +12,11 @@ from git_theta.digests import digest
 from git_theta.plugins import Plugins
 from git_theta.source import BytesSource
 from git_theta.storage import buffers as buffers_module
+from git_theta.storage import wanted as wanted_module
 from git_theta.storage.buffers import store_buffers
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
-from git_theta.storage.wanted import BATCH, Wanted, scouts
+from git_theta.storage.wanted import BATCH, GIANT, Wanted, giant, scouts
 from git_theta.updates import trials
 from git_theta.updates.choose import choose
 from git_theta.updates.grounds import Bases, Candidate
@@ -119,12 +120,24 @@ def test_scouts_are_short_and_have_something_to_be_compared_with() -> None:
     assert [batch[at].data.size for at in scouts(batch)] == [4 * 2**5, 4 * 2**6]
 
 
+def test_a_giant_is_long_and_longer_than_all_others() -> None:
+    def sized(*sizes: int) -> list[Wanted]:
+        return [Wanted((), BytesSource(bytes(size))) for size in sizes]
+
+    assert giant([]) is None
+    assert giant(sized(10, GIANT - 1, 10)) is None
+    assert giant(sized(10, GIANT, 10)) == 1
+    assert giant(sized(GIANT // 2, GIANT, GIANT // 2)) is None
+    assert giant(sized(GIANT)) == 0
+
+
 def history(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Digests of the packs of a store with many small steps, two merges and something new."""
-    olds = [made(at) for at in range(2 * BATCH + 5)]
+    olds = [made(at) for at in range(4 * BATCH + 5)]
+    olds[BATCH + 1] = np.concatenate(olds[: BATCH + 2])  # a giant
     news: list[Wanted] = []
     for at, old in enumerate(olds):
-        step = old + np.float32(1e-4) * made(1000 + at)
+        step = old + np.float32(1e-4) * np.resize(made(1000 + at), old.shape)
         news.append(wanted(made(5000 + at) if at % 7 == 3 else step, near(old, made(at + 1))))
     forked: list[int] = []
     crew = buffers_module.Crew
@@ -135,6 +148,9 @@ def history(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     monkeypatch.setattr(buffers_module, "Crew", counting)
     monkeypatch.setattr(buffers_module, "MUCH", 2**20)
+    monkeypatch.setattr(wanted_module, "GIANT", 2**20)
+    batches = [news[at : at + BATCH] for at in range(0, len(news), BATCH)]
+    assert [giant(batch) for batch in batches] == [None, 1, None, None, None]
     with LocalStore(folder) as store:
         store_buffers(store, Plugins(), [wanted(old) for old in olds])
         places = store_buffers(store, Plugins(), news)

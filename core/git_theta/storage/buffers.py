@@ -6,6 +6,7 @@ the same packs however many work.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, count
@@ -19,13 +20,15 @@ from git_theta.storage.encode import Pending, decide, encode
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
-from git_theta.storage.wanted import BATCH, Batches, Wanted, scouts
+from git_theta.storage.wanted import BATCH, Batches, Wanted, giant, scouts
 from git_theta.storage.writing import Encoded, Packs
 from git_theta.updates.hold import HELD, MAX_HELD
 from git_theta.updates.lessons import Lesson, Lessons
 
 CHOOSERS = 2
 """Threads that choose updates: many short steps of Python, so more would wait for each other."""
+AHEAD = 4
+"""Batches that processes work on while a giant of the first of them takes its time."""
 MUCH = 4 * 2**20
 """Bytes in a batch that have something to be compared with for which processes are forked."""
 
@@ -98,7 +101,7 @@ def _decided(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
         taught = []
         for at in range(len(batch)):
             pending = done.pop(at) if at in done else next(rest)
-            taught.append(pending.lesson)
+            taught.append(None if at == giant(batch) else pending.lesson)
             yield pending
         lessons.learn(before)
         before = taught
@@ -144,18 +147,24 @@ def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
 
     with Crew(work, worker_count(), begin=store.after_fork) as crew:
 
-        def ask(number: int, at: int) -> _Asked:
-            return _Asked(crew.results(crew.ask((number, at, lessons.known()))))
+        def ask(number: int, at: int, *, alone: bool = False) -> _Asked:
+            task = (number, at, lessons.known())
+            return _Asked(crew.results(crew.ask(task, alone=alone)))
 
-        before: list[_Asked] = []
+        waiting: deque[list[_Asked]] = deque()
+        teachers: deque[list[_Asked]] = deque()
         for number in count():
             batch = batches.read(number)
             first = {at: ask(number, at) for at in ([] if number else scouts(batch))}
             lessons.learn(asked.lesson for asked in first.values())
-            asked = [first.get(at) or ask(number, at) for at in range(len(batch))]
-            for one in before:
-                yield from one.blocks()
-            lessons.learn(one.lesson for one in before)
+            if len(teachers) == 2:
+                lessons.learn(one.lesson for one in teachers.popleft())
+            slow = giant(batch)
+            asked = [first.get(at) or ask(number, at, alone=at == slow) for at in range(len(batch))]
+            waiting.append(asked)
+            teachers.append([one for at, one in enumerate(asked) if at != slow])
+            while waiting and (len(waiting) > AHEAD or not batch):
+                for one in waiting.popleft():
+                    yield from one.blocks()
             if not batch:
                 return
-            before = asked

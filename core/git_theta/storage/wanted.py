@@ -1,7 +1,8 @@
 """What shall be stored, in batches of which one teaches the others how it is told best.
 
 What a batch teaches is known two batches later: so nobody waits for the slowest of the last one,
-and whoever works how fast, the same buffers are told in the same way.
+and whoever works how fast, the same buffers are told in the same way. A giant, which takes as long
+as all others of its batch, teaches nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ BATCH = 8
 """Buffers of a batch."""
 SCOUTS = 2
 """Buffers of the first batch from which the others learn."""
+GIANT = 4 * 2**20
+"""Bytes of the shortest giant."""
 
 
 class Wanted(NamedTuple):
@@ -102,3 +105,10 @@ def scouts(batch: Sequence[Wanted]) -> list[int]:
     comparable = [at for at, one in enumerate(batch) if one.comparable]
     order = sorted(comparable, key=lambda at: (-len(batch[at].shape or ()), batch[at].data.size))
     return sorted(order[:SCOUTS])
+
+
+def giant(batch: Sequence[Wanted]) -> int | None:
+    """The one that is longer than all others together, if there is one, and it is long."""
+    sizes = [one.data.size for one in batch]
+    longest = max(sizes, default=0)
+    return sizes.index(longest) if longest >= GIANT and 2 * longest > sum(sizes) else None
