@@ -169,3 +169,27 @@ def test_processes_and_threads_write_the_same_packs(
         found.append(history(tmp_path / threads, monkeypatch))
         monkeypatch.undo()
     assert found[0] == found[1] == found[2]
+
+
+def test_little_is_held_of_what_is_not_written_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not buffers_module.can_fork():
+        pytest.skip("this system does not fork safely")
+    held = [0]
+
+    class Watched(buffers_module.Crew):
+        def _receive(self, number: int) -> None:
+            super()._receive(number)
+            held.append(self._buffered)
+
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    monkeypatch.setattr(buffers_module, "Crew", Watched)
+    monkeypatch.setattr(buffers_module, "MUCH", 2**20)
+    old = made(0)
+    news = [wanted(made(at), near(old)) for at in range(1, 6 * BATCH)]
+    with LocalStore(tmp_path) as store:
+        store_buffers(store, Plugins(), [wanted(old)])
+        store_buffers(store, Plugins(), news)
+    batch = BATCH * old.nbytes
+    assert 0 < max(held) < batch

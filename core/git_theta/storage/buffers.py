@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, count
-from typing import Any
+from typing import Any, NamedTuple
 
 from git_theta.crew import Crew, can_fork
 from git_theta.errors import StoreError
@@ -27,8 +27,8 @@ from git_theta.updates.lessons import Lesson, Lessons
 
 CHOOSERS = 2
 """Threads that choose updates: many short steps of Python, so more would wait for each other."""
-AHEAD = 4
-"""Batches that processes work on while a giant of the first of them takes its time."""
+AHEAD = 64 * 2**20
+"""Bytes of buffers that processes work on while a giant before them takes its time."""
 MUCH = 4 * 2**20
 """Bytes in a batch that have something to be compared with for which processes are forked."""
 
@@ -132,6 +132,21 @@ class _Asked:
             yield encoded._replace(data=next(results))
 
 
+class _Batch(NamedTuple):
+    """What was asked of a batch."""
+
+    asked: list[_Asked]
+    has_giant: bool
+    nbytes: int
+    """Of all others."""
+
+
+def _may_run_ahead(waiting: Sequence[_Batch]) -> bool:
+    """Whether more may be asked before the first batch is written: what comes is held meanwhile."""
+    held = sum(one.nbytes for one in waiting)
+    return len(waiting) == 1 or (waiting[0].has_giant and held <= AHEAD)
+
+
 def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[Encoded]:
     """Everything encoded in processes, each of the wanted in one of them; given in order."""
     lessons = Lessons()
@@ -151,7 +166,7 @@ def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
             task = (number, at, lessons.known())
             return _Asked(crew.results(crew.ask(task, alone=alone)))
 
-        waiting: deque[list[_Asked]] = deque()
+        waiting: deque[_Batch] = deque()
         teachers: deque[list[_Asked]] = deque()
         for number in count():
             batch = batches.read(number)
@@ -161,10 +176,13 @@ def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
                 lessons.learn(one.lesson for one in teachers.popleft())
             slow = giant(batch)
             asked = [first.get(at) or ask(number, at, alone=at == slow) for at in range(len(batch))]
-            waiting.append(asked)
-            teachers.append([one for at, one in enumerate(asked) if at != slow])
-            while waiting and (len(waiting) > AHEAD or not batch):
-                for one in waiting.popleft():
+            others = [at for at in range(len(batch)) if at != slow]
+            waiting.append(
+                _Batch(asked, slow is not None, sum(batch[at].data.size for at in others))
+            )
+            teachers.append([asked[at] for at in others])
+            while waiting and not (batch and _may_run_ahead(waiting)):
+                for one in waiting.popleft().asked:
                     yield from one.blocks()
             if not batch:
                 return

@@ -101,36 +101,26 @@ def narrowed(values: Floats, dtype: str) -> tuple[Bits, NDArray[np.bool_]]:
 def narrow_into(out: Bits, values: Floats, otherwise: Bits, dtype: str) -> None:
     """:func:`narrowed`, into ``out``; where that is not finite, other bits.
 
-    Mostly all of it is, which the least and the greatest tell (NaN is neither): then there is less
-    to do.
+    Mostly all of it is, which the sum of the squares tells: then there is less to do.
     """
-    limit = _LIMITS.get(dtype)
-    if limit is not None:
+    if dtype in ("F64", "F32", "BF16"):
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            values = values.astype(limit.dtype, copy=False)
-    if limit is not None and values.size and -limit < values.min() and values.max() < limit:
-        word = values.view(f"<u{limit.itemsize}")
-        if dtype == "BF16":  # as _rounded, with the sign, since nothing is carried into it
-            rounded = word >> np.uint32(16)
-            rounded &= np.uint32(1)
-            rounded += word
-            rounded += np.uint32(0x7FFF)
-            rounded >>= np.uint32(16)
-            word = rounded
-        out[:] = word
-        return
+            values = values.astype("<f8" if dtype == "F64" else "<f4", copy=False)
+        if np.isfinite(np.vdot(values, values)):
+            word = values.view(f"<u{values.itemsize}")
+            if dtype == "BF16":  # as _rounded, with the sign, since nothing is carried into it
+                rounded = word >> np.uint32(16)
+                rounded &= np.uint32(1)
+                rounded += word
+                rounded += np.uint32(0x7FFF)
+                rounded >>= np.uint32(16)
+                word = rounded
+            out[:] = word
+            return
     bits, finite = narrowed(values, dtype)
     out[:] = bits
     if not finite.all():
         np.copyto(out, otherwise, where=~finite)
-
-
-_LIMITS: dict[str, Any] = {
-    "F64": np.float64(np.inf),
-    "F32": np.float32(np.inf),
-    "BF16": np.array(0x7F7F8000, "<u4").view("<f4")[()],
-}
-"""What lies below is finite, also when it was rounded."""
 
 
 def _rounded(magnitude: NDArray[np.uint32], layout: _Layout) -> NDArray[np.uint32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from git_theta.updates.elementwise import widened
 from git_theta.updates.factors import DTYPES, WIDE, add
 from git_theta.updates.interface import Numbers
 from git_theta.updates.matrix import corner, matrix_of, subtract
@@ -19,8 +20,8 @@ def guess_bytes(new: Numbers, base: Numbers) -> int:
         return hopeless
     limit = limit_of(matrix)
     bits, old = corner(matrix)
-    dtype, shape = new.dtype, bits.shape
-    difference = subtract(bits.reshape(-1), old.reshape(-1), dtype).reshape(shape)
+    dtype = new.dtype
+    difference = subtract(widened(bits, dtype), widened(old, dtype), dtype)
     space = space_of(difference)
     if not 0 < space.rank <= limit or not pays(matrix, space, limit):
         return hopeless

@@ -45,7 +45,8 @@ class Matrix(NamedTuple):
 
     def difference(self, row: int, rows: int) -> Floats:
         """``new - base`` of some rows, [rows, columns]; where it is not finite: 0."""
-        return subtract(*self.read(row, rows), self.dtype).reshape(rows, self.columns)
+        new, base = (widened(bits, self.dtype) for bits in self.read(row, rows))
+        return subtract(new, base, self.dtype).reshape(rows, self.columns)
 
 
 def matrix_of(new: Numbers, base: Numbers) -> Matrix | None:
@@ -63,14 +64,11 @@ def matrix_of(new: Numbers, base: Numbers) -> Matrix | None:
     return Matrix(new.data, base.data, new.dtype, rows, columns)
 
 
-def subtract(new: Bits, base: Bits, dtype: str) -> Floats:
-    """The difference of numbers, in binary32 for short ones; where it is not finite: 0."""
+def subtract(new: Floats, base: Floats, dtype: str) -> Floats:
+    """The difference of numbers, in binary64 for long dtypes; where it is not finite: 0."""
     with np.errstate(all="ignore"):
-        wide = widened(new, dtype)
-        if dtype == "F32":
-            wide = wide.astype("<f8")
-        difference: Floats = wide - widened(base, dtype)
-        if not np.isfinite(difference.sum()):
+        difference: Floats = (new.astype("<f8") if dtype == "F32" else new) - base
+        if not np.isfinite(np.vdot(difference, difference)):
             difference[~np.isfinite(difference)] = 0
     return difference
 

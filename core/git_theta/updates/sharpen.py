@@ -14,7 +14,6 @@ from git_theta.updates.elementwise import Floats, widened
 from git_theta.updates.factors import WIDE
 from git_theta.updates.matrix import BLOCK, Matrix, corner, subtract
 from git_theta.updates.products import inverse
-from git_theta.updates.residual import Bits
 
 
 def sharpen(
@@ -43,13 +42,16 @@ def sharpen(
     gram, weight = np.zeros((rank, rank)), np.zeros(matrix.columns)
     pull = np.zeros(right.shape, real)
     step = max(1, 2 * BLOCK // matrix.columns)  # products of few rows take long
+    ones = np.ones(max(step, matrix.columns), "<f4")
     floor = _floor(matrix, rank)
     for row in range(0, matrix.rows, step):
         bits, old = matrix.read(row, min(step, matrix.rows - row))
-        difference = subtract(bits, old, matrix.dtype).reshape(-1, matrix.columns)
-        weights = _weights(bits, matrix.dtype, floor).reshape(difference.shape)
-        mean = weights.mean(axis=1, dtype=real)[:, None]
-        weight += weights.sum(axis=0)
+        wide = widened(bits, matrix.dtype)
+        difference = subtract(wide, widened(old, matrix.dtype), matrix.dtype)
+        difference = difference.reshape(-1, matrix.columns)
+        weights = _weights(wide, floor).reshape(difference.shape)
+        mean = (weights @ ones[: matrix.columns])[:, None] / np.float32(matrix.columns)
+        weight += ones[: len(weights)] @ weights
         here = difference @ solve if left is None else left[row : row + step].astype(real)
         missed = here @ other
         np.subtract(difference, missed, out=missed)
@@ -76,11 +78,10 @@ def _floor(matrix: Matrix, rank: int) -> float:
     return min(2.0**60, max(2.0**-60, share * typical))
 
 
-def _weights(bits: Bits, dtype: str, floor: float) -> Floats:
+def _weights(values: Floats, floor: float) -> Floats:
     """The inverse square of the power of two below each number, 1 at the floor; binary32."""
     with np.errstate(all="ignore"):
-        size = widened(bits, dtype).astype("<f4", copy=False).view("<u4")
-    exponents = size & np.uint32(0x7F80_0000)
+        exponents = values.astype("<f4", copy=False).view("<u4") & np.uint32(0x7F80_0000)
     least = np.float32(floor).view("<u4") & np.uint32(0x7F80_0000)
     np.maximum(exponents, least, out=exponents)
     np.minimum(exponents, least + np.uint32(30 << 23), out=exponents)  # what is NaN, too
