@@ -8,7 +8,8 @@ number of threads, fused multiply-adds or none. Scales are powers of two, so the
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,13 +119,16 @@ class Factors(NamedTuple):
         return np.ascontiguousarray(left), np.ascontiguousarray(right)
 
 
-def parse_factors(update: Update, dtype: str, count: int) -> Factors:
-    """The factors of a matrix of ``count`` numbers, from an update that may be hostile.
+def parse_factors(update: Update, dtype: str, count: int) -> Callable[[], Factors]:
+    """What reads the factors of a matrix of ``count`` numbers, from an update that may be hostile.
+
+    They are read when they are needed, by whoever works on the matrix.
 
     Raises
     ------
     PackError
-        When params or the first two parts are not those of such factors.
+        When params or the first two parts are not those of such factors; when they are read, where
+        products would not be exact.
     """
     if len(update.params) != _PARAMS.size:
         raise PackError(f"Expected {_PARAMS.size} bytes of params, found {len(update.params)}")
@@ -140,13 +144,17 @@ def parse_factors(update: Update, dtype: str, count: int) -> Factors:
         raise PackError(f"Expected at most {MAX_ENTRIES} entries of factors, found {entries}")
     expected = [("I16", 2 * (rows + columns)), (arithmetic.dtype, width * entries)]
     check_parts(Update(update.parts[:2]), expected)
-    scales, whole = (
-        np.frombuffer(part.data.read(0, part.data.size), kind)
-        for part, kind in zip(update.parts[:2], ("<i2", arithmetic.integer), strict=True)
-    )
-    left = whole[: rows * rank].reshape(rows, rank)
-    right = whole[rows * rank :].reshape(rank, columns)
-    return Factors(left, right, scales[:rows], scales[rows:], arithmetic).check()
+
+    def read() -> Factors:
+        scales, whole = (
+            np.frombuffer(part.data.read(0, part.data.size), kind)
+            for part, kind in zip(update.parts[:2], ("<i2", arithmetic.integer), strict=True)
+        )
+        left = whole[: rows * rank].reshape(rows, rank)
+        right = whole[rows * rank :].reshape(rank, columns)
+        return Factors(left, right, scales[:rows], scales[rows:], arithmetic).check()
+
+    return read
 
 
 def _square(integers: NDArray[Any], axis: int) -> float:
@@ -159,16 +167,16 @@ def _square(integers: NDArray[Any], axis: int) -> float:
     return float(total.max(initial=0))
 
 
-def predictor(factors: Factors, base: Source, dtype: str) -> Predict:
+def predictor(factors: Callable[[], Factors], base: Source, dtype: str) -> Predict:
     """The prediction ``round(base + left @ right)``, for any run of its numbers."""
-    left, right = factors.reals()
-    words, columns = word(dtype), right.shape[1]
+    reals, words = cache(lambda: factors().reals()), word(dtype)
 
     def predict(first: int, count: int) -> Bits:
+        left, right = reals()
         bits = read_words(base, first, count, words)
         out = np.empty(count, words)
         space = np.empty(min(count, TILE), left.dtype)
-        for at, end, row, rows, column, width in _tiles(first, count, columns):
+        for at, end, row, rows, column, width in _tiles(first, count, right.shape[1]):
             values = space[: end - at]
             tile = values.reshape(rows, width)
             np.matmul(left[row : row + rows], right[:, column : column + width], tile)

@@ -69,7 +69,8 @@ class LowRank(UpdateType):
                 return None
         if factors is None:
             return None
-        missed = parts_missed(matrix.new, matrix.dtype, predictor(factors, matrix.base, new.dtype))
+        predict = predictor(lambda: factors, matrix.base, new.dtype)
+        missed = parts_missed(matrix.new, matrix.dtype, predict)
         return Update((*factors.parts(), *missed), factors.params())
 
     def tell(self, base: Numbers, fields: Mapping[str, Numbers]) -> Update | None:
@@ -142,7 +143,8 @@ def _stored_bits(factors: Factors, sample: Sample, matrix: Matrix) -> float:
     """Bits of a whole update, about, by what some rows of its residual would take."""
     words = word(matrix.dtype)
     count = sample.new.size // words.itemsize
-    predicted = predictor(factors.of_rows(sample.rows), sample.base, matrix.dtype)(0, count)
+    some = factors.of_rows(sample.rows)
+    predicted = predictor(lambda: some, sample.base, matrix.dtype)(0, count)
     each = bits_missed(read_words(sample.new, 0, count, words), predicted, matrix.dtype)
     parts = factors.left, factors.right
     stored = sum(bits_of_integers(part.view(f"<u{part.itemsize}")) * part.size for part in parts)
