@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+import numpy as np
+
 from git_theta.errors import StoreError
 
 BUFFERED = 64 * 2**20
@@ -148,7 +150,8 @@ class _Member:
         """Numbers of the tasks that it was told and has not ended."""
         tasks, self._to = os.pipe()
         self._from, results = os.pipe()
-        self._kind, self._buffer, self._got = b"", bytearray(_FRAME.size), 0
+        self._kind, self._got = b"", 0
+        self._buffer: bytearray | memoryview = bytearray(_FRAME.size)
         try:
             self.pid = os.fork()
         except OSError as fault:
@@ -194,7 +197,7 @@ class _Member:
         self._got = 0
         if not kind:
             self._kind, nbytes = _FRAME.unpack(data)
-            self._buffer = bytearray(nbytes)
+            self._buffer = np.empty(nbytes, np.uint8).data  # as bytearray, but not cleared first
             if nbytes:
                 return
             data, kind = self._buffer, self._kind
@@ -238,7 +241,7 @@ def _serve(
         os._exit(0)  # nothing of the parent's is to be flushed or removed twice
 
 
-def _loaded(data: bytearray) -> Any:
+def _loaded(data: bytearray | memoryview) -> Any:
     return pickle.loads(data) if data else None
 
 
