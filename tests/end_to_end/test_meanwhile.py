@@ -9,7 +9,7 @@ import pytest
 
 from git_theta.errors import FileChangedError
 from git_theta.git import meanwhile
-from git_theta.git.meanwhile import COMMANDS, MODULES, drained
+from git_theta.git.meanwhile import COMMANDS, drained
 from git_theta.git.received import receive
 
 
@@ -42,16 +42,20 @@ def test_modules_are_imported_in_order_while_the_file_comes(file, taken, monkeyp
         return receive(iter(()), str(file), lambda: file.parent)
 
     monkeypatch.setattr(meanwhile, "import_module", take)
-    with drained(come, str(file)) as received:
+    with drained(come, str(file), lambda: take("prepared")) as received:
         assert received.source.size == 0
-    assert taken[:3] == [*MODULES, *COMMANDS["add"]][:3]
+    assert taken[:3] == ["prepared", *COMMANDS["add"]][:3]
 
 
 def test_a_short_file_waits_for_no_import(tmp_path, taken):
     path = tmp_path / "m.bin"
     path.write_bytes(bytes(1000))
     stream = iter([memoryview(bytes(1000))])
-    with drained(lambda: receive(stream, str(path), lambda: tmp_path), str(path)) as received:
+    with drained(
+        lambda: receive(stream, str(path), lambda: tmp_path),
+        str(path),
+        lambda: taken.append("prepared"),
+    ) as received:
         assert received.source.size == 1000
     assert taken == []
 
@@ -63,11 +67,27 @@ def test_a_fault_of_the_stream_is_raised_and_threads_switch_as_before(file, take
         raise FileChangedError("It changed")
 
     with pytest.raises(FileChangedError, match="It changed"):
-        drained(fail, str(file))
+        drained(fail, str(file), lambda: None)
     assert sys.getswitchinterval() == before
 
 
+def test_a_fault_while_preparing_is_raised_when_the_stream_has_ended(file, taken):
+    ended = threading.Event()
+
+    def come():
+        received = receive(iter(()), str(file), lambda: file.parent)
+        ended.set()
+        return received
+
+    def prepare():
+        raise OSError("no process can be started")
+
+    with pytest.raises(OSError, match="no process"):
+        drained(come, str(file), prepare)
+    assert ended.is_set()
+
+
 def test_the_modules_exist():
-    for names in (MODULES, *COMMANDS.values()):
+    for names in COMMANDS.values():
         for name in names:
             __import__(name)

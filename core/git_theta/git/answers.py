@@ -70,6 +70,10 @@ class Answers:
         """The folder for what must be kept aside."""
         return self._repository.folder / "theta" / "tmp"
 
+    def prepare(self) -> None:
+        """Start what cleaning takes, while git still sends the file."""
+        self._repository.start()
+
     def available(self) -> list[str]:
         """The files that were put off and can be had now."""
         return self._delayed.available()

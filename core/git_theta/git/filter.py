@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, NoReturn
 
 from git_theta import __version__
@@ -73,14 +74,16 @@ class _Asked:
     def __init__(self, *, skip: bool) -> None:
         self._skip = skip
         self._answers: Answers | None = None
+        self._lock = Lock()  # a file is drained by a thread
 
     @property
     def answers(self) -> Answers:
-        if self._answers is None:
-            from git_theta.git.answers import Answers
+        with self._lock:
+            if self._answers is None:
+                from git_theta.git.answers import Answers
 
-            self._answers = Answers(skip=self._skip)
-        return self._answers
+                self._answers = Answers(skip=self._skip)
+            return self._answers
 
     def close(self) -> None:
         if self._answers is not None:
@@ -159,7 +162,8 @@ def _answer(
 ) -> Iterator[bytes | memoryview]:
     command, path = request.get("command", ""), request.get("pathname", "")
     if command == "clean":
-        with drained(partial(receive, stream, path, lambda: asked.answers.temporary), path) as file:
+        receiving = partial(receive, stream, path, lambda: asked.answers.temporary)
+        with drained(receiving, path, lambda: asked.answers.prepare()) as file:
             yield asked.answers.clean(path, file)
     elif command == "smudge":
         yield from asked.answers.smudge(request, stream)

@@ -1,8 +1,9 @@
-"""Imports what cleaning takes while git still sends the file.
+"""Gets ready what cleaning takes while git still sends the file.
 
 Draining a long stream and importing numpy take about as long, and need a core each. The stream is
-drained by a thread, which imports nothing; the modules are taken one after another as long as it
-is at work, so a short file, or one that did not change, waits for none.
+drained by a thread, which imports nothing; git's processes are started meanwhile, then modules are
+taken one after another as long as it is at work: so a short file, or one that did not change, waits
+for none.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from git_theta.git.received import Received
 
 LONG = 16 * 2**20
 """Bytes of the shortest file for which it pays: a shorter one is there before numpy is."""
-MODULES = ("git_theta.git.answers",)
-"""What is imported for any file, in this order."""
 STORING = (
     "numpy",
     "git_theta.storage.local",
@@ -31,7 +30,7 @@ STORING = (
     "git_theta.serializers.builtin",
     "git_theta.updates.builtin",
 )
-"""What is imported besides by commands that are asked for what is new."""
+"""What is imported by commands that are asked for what is new."""
 REBUILDING = (
     "numpy",
     "git_theta.storage.local",
@@ -40,15 +39,19 @@ REBUILDING = (
     "git_theta.serializers.builtin",
     "git_theta.updates.builtin",
 )
-"""What is imported besides by commands that look whether a file may be replaced by another."""
-COMMANDS = {"add": STORING} | dict.fromkeys(("checkout", "reset", "restore", "switch"), REBUILDING)
+"""What is imported by commands that look whether a file may be replaced by another."""
+_REPLACING = ("checkout", "cherry-pick", "merge", "rebase", "reset", "restore", "revert", "switch")
+COMMANDS = {"add": STORING} | dict.fromkeys(_REPLACING, REBUILDING)
 """The git commands that mostly need more than to compare."""
 
 _SWITCH = 1e-4  # seconds after which the import lets the other thread have the interpreter
 
 
-def drained(receive: Callable[[], Received], path: str) -> Received:
-    """What :func:`~git_theta.git.received.receive` gives, called in a thread for a long file."""
+def drained(receive: Callable[[], Received], path: str, prepare: Callable[[], None]) -> Received:
+    """What :func:`~git_theta.git.received.receive` gives, called in a thread for a long file.
+
+    ``prepare`` is called meanwhile.
+    """
     if not _is_long(path):
         return receive()
     found: list[Received] = []
@@ -65,7 +68,8 @@ def drained(receive: Callable[[], Received], path: str) -> Received:
     sys.setswitchinterval(_SWITCH)
     thread.start()
     try:
-        for name in (*MODULES, *COMMANDS.get(typed_command(), ())):
+        prepare()
+        for name in COMMANDS.get(typed_command(), ()):
             if not thread.is_alive():
                 break
             import_module(name)

@@ -122,6 +122,11 @@ class Repository:
 
         return HookWatch(self.folder)
 
+    def start(self) -> None:
+        """Start what answers :meth:`versions`, so that nobody waits for it then."""
+        for mode in ("--batch-check", "--batch"):
+            self._batch(mode)
+
     def objects(self, names: Sequence[str]) -> list[tuple[str, str, int] | None]:
         """Id, type and length in bytes of each named object; None where there is none."""
         found: list[tuple[str, str, int] | None] = []
@@ -162,7 +167,7 @@ class Repository:
         ]
         return [version for version in versions if parse_head(version.text)]
 
-    def _ask(self, mode: str, name: str) -> IO[bytes]:
+    def _batch(self, mode: str) -> subprocess.Popen[bytes]:
         if self._process != os.getpid():  # forked: the parent talks to those
             self._inherited, self._batches, self._process = self._batches, {}, os.getpid()
         process = self._batches.get(mode)
@@ -171,6 +176,10 @@ class Repository:
                 ["git", "cat-file", mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
             self._batches[mode] = process
+        return process
+
+    def _ask(self, mode: str, name: str) -> IO[bytes]:
+        process = self._batch(mode)
         assert process.stdin
         assert process.stdout
         process.stdin.write(os.fsencode(name) + b"\n")
