@@ -243,6 +243,8 @@ def test_an_interrupted_add_says_so_and_stores_nothing_half(tracked, model):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # a shell that runs tests in the background has them ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdin
     process.stdin.write(b"begun")
