@@ -64,8 +64,8 @@ def _greatest(gram: Floats, count: int) -> tuple[Floats, Floats]:
     space: Floats = np.random.default_rng(0).standard_normal((len(gram), count))
     for _ in range(4):
         space = gram @ space
-        for _ in range(2):  # the second time sets right what rounding left
-            space = space @ whiten(space.T @ space)
+        space = space @ whiten(space.T @ space)
+    space = space @ whiten(space.T @ space)  # once more for what rounding left
     values, turn = eigen(space.T @ (gram @ space))
     return values, space @ turn
 
