@@ -63,3 +63,23 @@ def test_a_file_that_changed_is_not_read(history):
     """What git throws away, since it was told to, is no version: its groups are not looked for."""
     history.write(NAME, _file(a=4, b=4))
     assert "group 'a'" in history.refused("git", "checkout", "--force", "two")
+
+
+def test_a_rebase_may_write_to_a_file_on_the_way(tracked):
+    """All of it is one process, which had the file compared before a command wrote to it."""
+    tracked.write(NAME, _file(a=1, b=1))
+    tracked.commit("one")
+    tracked.git("branch", "other")
+    for seed in (2, 3):
+        tracked.write(NAME, _file(a=1, b=seed))
+        tracked.commit(f"b is {seed}")
+    tracked.git("checkout", "--quiet", "other")
+    two, todo = tracked.path.parent / "two", tracked.path.parent / "todo"
+    two.write_bytes(_file(a=1, b=2))
+    write = f"dd if={two} of={NAME} conv=notrunc"
+    todo.write_text(f"exec {write} && git commit --all --quiet -m two\npick main\n")
+    tracked.write("beside.txt", b"1")
+    tracked.commit("beside")
+    os.utime(tracked.path / NAME)
+    tracked.git("rebase", "--quiet", "--interactive", "HEAD~", GIT_SEQUENCE_EDITOR=f"cp {todo}")
+    assert tracked.read(NAME) == _file(a=1, b=3)

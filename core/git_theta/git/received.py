@@ -39,6 +39,10 @@ class Stamp(NamedTuple):
         s = os.fstat(fd)
         return Stamp((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))
 
+    def unwritten(self, fd: int) -> bool:
+        """Whether nobody wrote to the file since; that it lost its name does not matter."""
+        return Stamp.of(fd).values[:-1] == self.values[:-1]
+
 
 class Received:
     """A drained stream; close it after use."""
@@ -58,9 +62,9 @@ class Received:
             os.close(self._fd)
             self._fd = -1
 
-    def duplicate(self) -> int | None:
-        """A descriptor of the file that stays open; None of what is short and in memory."""
-        return os.dup(self._fd) if self._fd >= 0 else None
+    def duplicate(self) -> tuple[int, Stamp] | None:
+        """A descriptor that stays open; None of what is no file of the work tree, but a copy."""
+        return (os.dup(self._fd), self._stamp) if self._stamp else None
 
     def check_unchanged(self, path: str) -> None:
         """Make sure that the file still holds what was read first.
