@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from git_theta import crew as crew_module
 from git_theta.digests import digest
 from git_theta.plugins import Plugins
 from git_theta.source import BytesSource
@@ -171,25 +172,50 @@ def test_processes_and_threads_write_the_same_packs(
     assert found[0] == found[1] == found[2]
 
 
-def test_little_is_held_of_what_is_not_written_yet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that were held at any time, of what two processes gave too early."""
     if not buffers_module.can_fork():
         pytest.skip("this system does not fork safely")
-    held = [0]
+    found = [0]
 
     class Watched(buffers_module.Crew):
         def _receive(self, number: int) -> None:
             super()._receive(number)
-            held.append(self._buffered)
+            found.append(self._buffered)
 
     monkeypatch.setenv("GIT_THETA_THREADS", "2")
     monkeypatch.setattr(buffers_module, "Crew", Watched)
-    monkeypatch.setattr(buffers_module, "MUCH", 2**20)
+    monkeypatch.setattr(buffers_module, "MUCH", 2**17)
+    return found
+
+
+def test_little_is_held_of_what_is_not_written_yet(tmp_path: Path, held: list[int]) -> None:
     old = made(0)
     news = [wanted(made(at), near(old)) for at in range(1, 6 * BATCH)]
     with LocalStore(tmp_path) as store:
         store_buffers(store, Plugins(), [wanted(old)])
+        held.clear()
         store_buffers(store, Plugins(), news)
     batch = BATCH * old.nbytes
     assert 0 < max(held) < batch
+
+
+@pytest.mark.parametrize("places", [[2, BATCH], [0], [BATCH]])
+def test_little_is_held_of_giants(
+    places: list[int], tmp_path: Path, held: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether one follows another, or the first is what others shall learn from."""
+    monkeypatch.setattr(crew_module, "BUFFERED", 2**20)
+    monkeypatch.setattr(buffers_module, "AHEAD", 2 * 2**20)
+    numbers = np.random.default_rng(0).integers(0, 2**32, (3, 4 * GIANT // 4), np.uint32)
+    old, *giants = numbers.view(np.float32)
+    news = [wanted(made(at)) for at in range(1, 6 * BATCH)]
+    for place, one in zip(places, giants, strict=False):
+        news[place] = wanted(one, near(old))
+    with LocalStore(tmp_path) as store:
+        store_buffers(store, Plugins(), [wanted(old)])
+        held.clear()
+        monkeypatch.setattr(buffers_module, "MUCH", 0)
+        store_buffers(store, Plugins(), news)
+    assert 0 < max(held) < old.nbytes / 2

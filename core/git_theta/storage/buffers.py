@@ -142,9 +142,13 @@ class _Batch(NamedTuple):
 
 
 def _may_run_ahead(waiting: Sequence[_Batch]) -> bool:
-    """Whether more may be asked before the first batch is written: what comes is held meanwhile."""
-    held = sum(one.nbytes for one in waiting)
-    return len(waiting) == 1 or (waiting[0].has_giant and held <= AHEAD)
+    """Whether more may be asked before the first batch is written: what comes is held meanwhile.
+
+    Behind two giants it might be all of one that comes while the other is worked on.
+    """
+    first, *others = waiting
+    one_giant = first.has_giant and not any(one.has_giant for one in others)
+    return not others or (one_giant and sum(one.nbytes for one in waiting) <= AHEAD)
 
 
 def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[Encoded]:
@@ -162,7 +166,7 @@ def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
 
     with Crew(work, worker_count(), begin=store.after_fork) as crew:
 
-        def ask(number: int, at: int, *, alone: bool = False) -> _Asked:
+        def ask(number: int, at: int, *, alone: bool) -> _Asked:
             task = (number, at, lessons.known())
             return _Asked(crew.results(crew.ask(task, alone=alone)))
 
@@ -170,11 +174,12 @@ def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
         teachers: deque[list[_Asked]] = deque()
         for number in count():
             batch = batches.read(number)
-            first = {at: ask(number, at) for at in ([] if number else scouts(batch))}
+            slow = giant(batch)
+            early = [] if number else scouts(batch)
+            first = {at: ask(number, at, alone=at == slow) for at in early}
             lessons.learn(asked.lesson for asked in first.values())
             if len(teachers) == 2:
                 lessons.learn(one.lesson for one in teachers.popleft())
-            slow = giant(batch)
             asked = [first.get(at) or ask(number, at, alone=at == slow) for at in range(len(batch))]
             others = [at for at in range(len(batch)) if at != slow]
             waiting.append(
