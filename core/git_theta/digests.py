@@ -11,7 +11,6 @@ import blake3
 from git_theta.checkpoint import Layout, Tensor
 from git_theta.digested import STRETCH, Digested
 from git_theta.dtypes import BITS, count_bytes
-from git_theta.errors import PackError
 from git_theta.parallel import ordered_map
 from git_theta.source import BLOCK, BytesSource, Source
 from git_theta.storage.payload import SHORT
@@ -22,20 +21,6 @@ from git_theta.views import swapped, view_source
 def digest(source: Source) -> bytes:
     """BLAKE3 of a source, 32 bytes."""
     return digest_of(source.blocks())
-
-
-def digest_item(source: Source, path: str, name: str) -> bytes:
-    """The digest of an item's bytes; an error about their pack names the item.
-
-    Raises
-    ------
-    PackError
-        When they cannot be decoded.
-    """
-    try:
-        return digest(source)
-    except PackError as fault:
-        raise PackError(f"{path}, {name}: {fault.args[0]}", remedy=fault.remedy) from fault
 
 
 def digest_of(blocks: Iterable[bytes | memoryview]) -> bytes:

@@ -14,9 +14,8 @@ from threading import Lock
 from typing import NamedTuple
 
 from git_theta.chunks import count_entries, read_entries
-from git_theta.digests import digest_item
 from git_theta.errors import MetadataError, MissingPackError, PackError
-from git_theta.items import RESTORE, missing, told, where
+from git_theta.items import missing, told, verify_item
 from git_theta.joined import Joined
 from git_theta.metadata import Metadata
 from git_theta.plugins import Plugins
@@ -137,12 +136,7 @@ class Chunks(Source):
             entries = list(dict(self._entries(number)).items())  # a chunk may stand there often
             sources = self._open(entries, store.find(dict(entries)))
             for (identity, _), source in zip(entries, sources, strict=True):
-                if digest_item(source, path, "the skeleton") != identity.digest:
-                    raise PackError(
-                        f"{path}, the skeleton: {identity} has another digest; "
-                        f"{where(store, identity)}",
-                        remedy=RESTORE,
-                    )
+                verify_item(source, identity, path, "the skeleton", store)
 
 
 def read_skeleton(origin: Origin) -> Chunks:

@@ -13,7 +13,7 @@ from itertools import chain, groupby
 import blake3
 
 from git_theta.crew import Crew, can_fork
-from git_theta.digests import digest, digest_item
+from git_theta.digests import digest
 from git_theta.errors import (
     CheckpointError,
     FileChangedError,
@@ -23,12 +23,11 @@ from git_theta.errors import (
 )
 from git_theta.folded import Folded
 from git_theta.items import (
-    RESTORE,
     all_items,
     item_name,
     missing,
     told,
-    where,
+    verify_item,
 )
 from git_theta.joined import Joined
 from git_theta.metadata import Metadata
@@ -301,11 +300,6 @@ def _blame(rebuilt: Rebuilt) -> None:
     rebuilt.skeleton.verify()
     items = all_items(rebuilt.metadata)
     for item, source in rebuilt.sources.items():
-        name, identity = item_name(rebuilt.metadata, item), items[item][0]
-        found = digest_item(source, rebuilt.path, name)
-        if source.size and found != identity.digest:
-            raise PackError(
-                f"{rebuilt.path}, {name}: expected the digest {identity.digest.hex()}, found "
-                f"{found.hex()}; {where(rebuilt.store, identity)}",
-                remedy=RESTORE,
-            )
+        if source.size:
+            name = item_name(rebuilt.metadata, item)
+            verify_item(source, items[item][0], rebuilt.path, name, rebuilt.store)

@@ -24,6 +24,7 @@ from git_theta.smudge import content, rebuild
 from git_theta.source import BytesSource
 from git_theta.storage import writing as writing_module
 from git_theta.storage.local import LocalStore
+from git_theta.storage.payload import BufferId
 from git_theta.storage.verify import verify_packs
 from git_theta.testing.blocks import weights
 
@@ -295,6 +296,21 @@ def test_damage_is_told_by_group_and_pack(
     assert [str(problem.where) for problem in verify_packs(store, plugins())] == [
         f"pack {pack}"
     ] * 2
+
+
+def test_damage_that_cannot_be_decoded_is_told_by_group_and_pack(store: LocalStore) -> None:
+    text = clean_file(dense(weights("F32", 100_000)), store)
+    (pack,) = pack_names(store.folder)
+    identity = BufferId("F32", parse(text).groups[0].digest)
+    (place,) = store.find([identity])[identity]
+    start, path = store.pack(pack).payload(place.payload).start, store.packs.path(pack)
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(data[:start] + b"\xff" * 100 + data[start + 100 :])
+    damaged = rebuild_fails(text, store)
+    assert "group 'w0'" in str(damaged)
+    assert pack in str(damaged)
+    assert "git theta fsck" in damaged.remedy
 
 
 def rebuild_fails(text: bytes, store: LocalStore) -> PackError:
