@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import lowrank_reference
 import numpy as np
 import pytest
 from synthetic_merges import merged
 
+from git_theta.digests import digest
 from git_theta.errors import PackError
+from git_theta.recent import Recent
 from git_theta.serializers.planes import Planes
-from git_theta.source import BytesSource
+from git_theta.source import BytesSource, Source
 from git_theta.testing.memory import at_most
+from git_theta.updates import factors as factors_module
 from git_theta.updates.interface import Numbers, Part, Update
 from git_theta.updates.low_rank import LowRank, from_factors
 
@@ -196,6 +201,38 @@ def test_memory_does_not_grow_with_the_matrix() -> None:
         for block in source.blocks(2**20):
             assert bytes(block) == new[at : at + len(block)]
             at += len(block)
+
+
+def told_matrices(size: int, most: int, count: int) -> list[Source]:
+    """Matrices that the same factors, of ``most`` ranks, tell."""
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((size, most)), rng.standard_normal((most, size))
+    base = numbers(bytes(4 * size * size), "F32", (size, size))
+    update = from_factors(base, left, right)
+    assert update is not None
+    decode = LowRank().decode
+    return [decode(update, [base.data], "F32", base.data.size) for _ in range(count)]
+
+
+def test_memory_does_not_grow_with_the_number_of_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factors_module, "_recent", Recent(2**20))
+    matrices = told_matrices(128, 256, 40)
+    with at_most(4 * 2**20, "reading 40 matrices with factors of 512 KiB"):
+        digests = [digest(source) for source in matrices]
+    assert {digest(matrices[0])} == set(digests)
+
+
+def test_threads_that_read_a_matrix_share_its_factors() -> None:
+    (source,), begin = told_matrices(512, 256, 1), Barrier(8)
+
+    def read(number: int) -> bytes:
+        begin.wait()
+        return bytes(source.read(number * 2**17, 2**17))
+
+    factors = 2 * 512 * 256 * 8
+    with ThreadPoolExecutor(8) as pool, at_most(4 * factors, "reading a matrix in 8 threads"):
+        parts = list(pool.map(read, range(8)))
+    assert b"".join(parts) == bytes(source.read(0, source.size))
 
 
 @pytest.mark.parametrize(

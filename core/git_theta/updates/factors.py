@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from git_theta.errors import PackError
+from git_theta.recent import Recent
 from git_theta.source import BytesSource, Source
 from git_theta.updates.elementwise import MANTISSA, Floats, narrow_into, widened
 from git_theta.updates.interface import Part, Update, check_parts
@@ -49,6 +50,12 @@ MAX_RANK = 256
 MAX_ENTRIES = 2**22
 """Entries of both factors together: they are held while anything is decoded."""
 
+Reals = Callable[[], tuple[Floats, Floats]]
+"""What tells both factors of a matrix."""
+KEPT = 96 * 2**20
+"""Bytes of factors that stay once read: those of matrices that stand on each other take turns."""
+
+_recent = Recent(KEPT)
 _PARAMS = struct.Struct("<IHB")
 SINGLE = Arithmetic("<f4", "<i2", "I16", 24, (-62, 50))
 DOUBLE = Arithmetic("<f8", "<i4", "I32", 53, (-500, 450))
@@ -119,10 +126,10 @@ class Factors(NamedTuple):
         return np.ascontiguousarray(left), np.ascontiguousarray(right)
 
 
-def parse_factors(update: Update, dtype: str, count: int) -> Callable[[], Factors]:
+def parse_factors(update: Update, dtype: str, count: int) -> Reals:
     """What reads the factors of a matrix of ``count`` numbers, from an update that may be hostile.
 
-    They are read when they are needed, by whoever works on the matrix.
+    They are read when they are needed, by whoever works on the matrix, and kept for a while.
 
     Raises
     ------
@@ -154,7 +161,7 @@ def parse_factors(update: Update, dtype: str, count: int) -> Callable[[], Factor
         right = whole[rows * rank :].reshape(rank, columns)
         return Factors(left, right, scales[:rows], scales[rows:], arithmetic).check()
 
-    return read
+    return _Kept(read).read
 
 
 def _square(integers: NDArray[Any], axis: int) -> float:
@@ -167,9 +174,28 @@ def _square(integers: NDArray[Any], axis: int) -> float:
     return float(total.max(initial=0))
 
 
-def predictor(factors: Callable[[], Factors], base: Source, dtype: str) -> Predict:
+class _Kept:
+    """Factors that are used again and again, until others are: a file has many matrices."""
+
+    def __init__(self, factors: Callable[[], Factors]) -> None:
+        self._factors = factors
+        self._lock = Lock()  # two threads would take twice the memory
+
+    def read(self) -> tuple[Floats, Floats]:
+        """Both factors with their scales."""
+        with self._lock:
+            left, right = _recent.get(self, 0), _recent.get(self, 1)
+            if left is not None and right is not None:
+                return np.asarray(left), np.asarray(right)
+            both = self._factors().reals()
+            for number, factor in enumerate(both):
+                _recent.put(self, number, factor.data)
+            return both
+
+
+def predictor(reals: Reals, base: Source, dtype: str) -> Predict:
     """The prediction ``round(base + left @ right)``, for any run of its numbers."""
-    reals, words = cache(lambda: factors().reals()), word(dtype)
+    words = word(dtype)
 
     def predict(first: int, count: int) -> Bits:
         left, right = reals()

@@ -69,7 +69,8 @@ class LowRank(UpdateType):
                 return None
         if factors is None:
             return None
-        predict = predictor(lambda: factors, matrix.base, new.dtype)
+        both = factors.reals()
+        predict = predictor(lambda: both, matrix.base, new.dtype)
         missed = parts_missed(matrix.new, matrix.dtype, predict)
         return Update((*factors.parts(), *missed), factors.params())
 
@@ -90,8 +91,8 @@ class LowRank(UpdateType):
         """Add the product, and the residual."""
         if len(bases) != 1 or dtype not in DTYPES or bases[0].size != nbytes:
             raise PackError(f"Expected one base of {nbytes} bytes of a float, found {len(bases)}")
-        factors = parse_factors(update, dtype, nbytes // scalar_bytes(dtype))
-        return restored(update.parts[2:], dtype, nbytes, predictor(factors, bases[0], dtype))
+        reals = parse_factors(update, dtype, nbytes // scalar_bytes(dtype))
+        return restored(update.parts[2:], dtype, nbytes, predictor(reals, bases[0], dtype))
 
 
 def from_factors(base: Numbers, left: Floats, right: Floats) -> Update | None:
@@ -143,7 +144,7 @@ def _stored_bits(factors: Factors, sample: Sample, matrix: Matrix) -> float:
     """Bits of a whole update, about, by what some rows of its residual would take."""
     words = word(matrix.dtype)
     count = sample.new.size // words.itemsize
-    some = factors.of_rows(sample.rows)
+    some = factors.of_rows(sample.rows).reals()
     predicted = predictor(lambda: some, sample.base, matrix.dtype)(0, count)
     each = bits_missed(read_words(sample.new, 0, count, words), predicted, matrix.dtype)
     parts = factors.left, factors.right
