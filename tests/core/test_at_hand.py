@@ -17,7 +17,7 @@ from git_theta.errors import FileChangedError
 from git_theta.metadata import parse
 from git_theta.skeleton import Origin
 from git_theta.smudge import content, rebuild
-from git_theta.source import BytesSource, Source
+from git_theta.source import BytesSource, FileSource, Source
 from git_theta.storage.local import LocalStore
 from git_theta.storage.pack import Pack
 from git_theta.storage.payload import BufferId, Payload
@@ -133,3 +133,17 @@ def test_a_file_that_somebody_wrote_to_is_not_taken_for_damage(store: LocalStore
     other = BytesSource(before.replace(before[-100:], bytes(100)))
     with pytest.raises(FileChangedError, match=r"model\.bin was written to while"):
         rebuild_with(text, store, at_hand(other, text, store))
+
+
+def test_a_file_that_became_shorter_is_not_taken_for_damage(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    before = two_groups(weights("F32", 40 * KIB), weights("F32", 40 * KIB, seed=1))
+    text = clean_file(before, store)
+    path = tmp_path / "model.bin"
+    path.write_bytes(before)
+    with path.open("r+b") as file:
+        found = at_hand(FileSource(file.fileno()), text, store)
+        file.truncate(len(before) - 100)
+        with pytest.raises(FileChangedError, match=r"model\.bin was written to while"):
+            rebuild_with(text, store, found)

@@ -8,6 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from git_theta.cli.checkout import _write as write_file
+from git_theta.git.received import open_file
+from git_theta.git.repository import Repository
+from git_theta.git.tracked import entries
+
 ROWS = 1100
 """Of two groups of 4.3 MiB: the file is longer than what is kept in memory while git sends it."""
 NAME = "m.safetensors"
@@ -83,3 +88,24 @@ def test_a_rebase_may_write_to_a_file_on_the_way(tracked):
     os.utime(tracked.path / NAME)
     tracked.git("rebase", "--quiet", "--interactive", "HEAD~", GIT_SEQUENCE_EDITOR=f"cp {todo}")
     assert tracked.read(NAME) == _file(a=1, b=3)
+
+
+def test_what_changed_without_a_trace_is_read_from_packs(tracked, monkeypatch):
+    """A page of a file that somebody has mapped may change at any time."""
+    for seed in (2, 3):
+        tracked.write(NAME, _file(a=1, b=seed))
+        tracked.commit(f"b is {seed}")
+    monkeypatch.chdir(tracked.path)
+    for name, value in tracked.env.items():
+        monkeypatch.setenv(name, value)
+    file = tracked.path / NAME
+    with Repository() as repository:
+        (entry,), (indexed,) = (entries(repository, at, [NAME]) for at in ("HEAD~", None))
+        with open_file(file) as received:
+            repository.replaced.keep(NAME, repository.blob(indexed.oid), received)
+        before = file.stat()
+        with file.open("r+b") as written:
+            written.write(bytes(before.st_size))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        write_file(repository, tracked.path, entry, None)
+    assert tracked.read(NAME) == _file(a=1, b=2)
