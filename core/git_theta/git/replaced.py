@@ -1,7 +1,7 @@
 """Files of the work tree that another version is about to replace.
 
-git has a file compared with its metadata before it removes it. Most of what comes in its place is
-the same, or stands on what the file has: so the file stays open until then.
+git has a file compared with its metadata before it removes it, unless its time vouches for it. Most
+of what comes in its place is the same, or stands on what the file has: so it stays open until then.
 """
 
 from __future__ import annotations
