@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -41,23 +42,22 @@ def test_results_come_in_the_order_in_which_each_task_gave_them() -> None:
     assert [results[number] for number in asked] == expected
 
 
-def test_nothing_waits_for_a_task_that_is_alone(tmp_path: Path) -> None:
-    others_ended = tmp_path / "ended"
+def test_nothing_waits_for_a_task_that_is_alone() -> None:
+    heard, told = os.pipe()
 
     def work(task: str) -> Iterator[object]:
         if task == "last":
-            others_ended.touch()
-        for _ in range(1000 if task == "slow" else 0):
-            if others_ended.exists():
-                break
-            time.sleep(0.01)
-        yield others_ended.exists()
+            os.write(told, b"!")
+        ready = select.select([heard], [], [], 60 if task == "slow" else 0)[0]
+        yield bool(ready)
 
     with Crew(work, 2) as crew:
         slow = crew.ask("slow", alone=True)
         others = [crew.ask(task) for task in ("", "", "", "", "last")]
         assert [list(crew.results(number)) for number in others] == [[False]] * 4 + [[True]]
         assert list(crew.results(slow)) == [True]
+    os.close(heard)
+    os.close(told)
 
 
 def test_each_process_begins_with_what_it_must_not_share() -> None:
