@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -220,6 +222,21 @@ def test_memory_does_not_grow_with_the_number_of_matrices(monkeypatch: pytest.Mo
     with at_most(4 * 2**20, "reading 40 matrices with factors of 512 KiB"):
         digests = [digest(source) for source in matrices]
     assert {digest(matrices[0])} == set(digests)
+
+
+def test_what_is_kept_of_a_matrix_is_its_factors_alone() -> None:
+    new, base = merged("F32", 64, 80, 2)
+    parts = found(new, base, "F32", (64, 80)).parts
+    params = found(new, base, "F32", (64, 80)).params
+    held = [
+        Part(part.dtype, BytesSource(bytes(part.data.read(0, part.data.size)))) for part in parts
+    ]
+    watched = [weakref.ref(part.data) for part in held]
+    source = LowRank().decode(Update(tuple(held), params), [BytesSource(base)], "F32", len(new))
+    assert bytes(source.read(0, source.size)) == new
+    del source, held
+    gc.collect()
+    assert [ref() for ref in watched] == [None] * len(parts)
 
 
 def test_threads_that_read_a_matrix_share_its_factors() -> None:

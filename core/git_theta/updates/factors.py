@@ -52,7 +52,7 @@ MAX_ENTRIES = 2**22
 
 Reals = Callable[[], tuple[Floats, Floats]]
 """What tells both factors of a matrix."""
-KEPT = 96 * 2**20
+KEPT = 64 * 2**20
 """Bytes of factors that stay once read: those of matrices that stand on each other take turns."""
 
 _recent = Recent(KEPT)
@@ -179,17 +179,18 @@ class _Kept:
 
     def __init__(self, factors: Callable[[], Factors]) -> None:
         self._factors = factors
+        self._key = object()  # what is kept must not keep all of the update
         self._lock = Lock()  # two threads would take twice the memory
 
     def read(self) -> tuple[Floats, Floats]:
         """Both factors with their scales."""
         with self._lock:
-            left, right = _recent.get(self, 0), _recent.get(self, 1)
+            left, right = _recent.get(self._key, 0), _recent.get(self._key, 1)
             if left is not None and right is not None:
                 return np.asarray(left), np.asarray(right)
             both = self._factors().reals()
             for number, factor in enumerate(both):
-                _recent.put(self, number, factor.data)
+                _recent.put(self._key, number, factor.data)
             return both
 
 
