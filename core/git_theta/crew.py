@@ -19,8 +19,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-import numpy as np
-
 from git_theta.errors import StoreError
 
 BUFFERED = 64 * 2**20
@@ -197,7 +195,7 @@ class _Member:
         self._got = 0
         if not kind:
             self._kind, nbytes = _FRAME.unpack(data)
-            self._buffer = np.empty(nbytes, np.uint8).data  # as bytearray, but not cleared first
+            self._buffer = _uncleared(nbytes)
             if nbytes:
                 return
             data, kind = self._buffer, self._kind
@@ -239,6 +237,13 @@ def _serve(
             _send(results, _END, b"")
     finally:
         os._exit(0)  # nothing of the parent's is to be flushed or removed twice
+
+
+def _uncleared(nbytes: int) -> memoryview:
+    """As a bytearray, which is zeroed first."""
+    import numpy as np  # which a push does without
+
+    return np.empty(nbytes, np.uint8).data
 
 
 def _loaded(data: bytearray | memoryview) -> Any:

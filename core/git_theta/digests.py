@@ -11,9 +11,12 @@ import blake3
 from git_theta.checkpoint import Layout, Tensor
 from git_theta.digested import STRETCH, Digested
 from git_theta.dtypes import BITS, count_bytes
+from git_theta.errors import PackError
+from git_theta.items import RESTORE, where
 from git_theta.parallel import ordered_map
 from git_theta.source import BLOCK, BytesSource, Source
-from git_theta.storage.payload import SHORT
+from git_theta.storage.local import LocalStore
+from git_theta.storage.payload import SHORT, BufferId
 from git_theta.table import Run
 from git_theta.views import swapped, view_source
 
@@ -21,6 +24,29 @@ from git_theta.views import swapped, view_source
 def digest(source: Source) -> bytes:
     """BLAKE3 of a source, 32 bytes."""
     return digest_of(source.blocks())
+
+
+def verify_item(
+    source: Source, identity: BufferId, path: str, name: str, store: LocalStore
+) -> None:
+    """Check that the bytes of an item are those that its digest was computed from.
+
+    Raises
+    ------
+    PackError
+        When they are others, or cannot be decoded; the message names packs.
+    """
+    try:
+        found = digest(source).hex()
+    except PackError as fault:
+        what = f"{path}, {name}: {fault.args[0]}; {where(store, identity)}"
+        raise PackError(what, remedy=fault.remedy or RESTORE) from fault
+    if found != identity.digest.hex():
+        raise PackError(
+            f"{path}, {name}: expected the digest {identity.digest.hex()}, found {found}; "
+            f"{where(store, identity)}",
+            remedy=RESTORE,
+        )
 
 
 def digest_of(blocks: Iterable[bytes | memoryview]) -> bytes:

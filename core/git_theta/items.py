@@ -6,11 +6,9 @@ import shlex
 from collections.abc import Sequence
 from functools import lru_cache
 
-from git_theta.digests import digest
 from git_theta.dtypes import count_bytes
 from git_theta.errors import MetadataError, MissingPackError, PackError, ThetaError
 from git_theta.metadata import Metadata
-from git_theta.source import Source
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
 
@@ -59,29 +57,6 @@ def where(store: LocalStore, identity: BufferId) -> str:
     """In which packs a buffer lies, for a message."""
     packs = dict.fromkeys(location.pack for location in store.find([identity])[identity])
     return f"it lies in pack {' or '.join(packs)}"
-
-
-def verify_item(
-    source: Source, identity: BufferId, path: str, name: str, store: LocalStore
-) -> None:
-    """Check that the bytes of an item are those that its digest was computed from.
-
-    Raises
-    ------
-    PackError
-        When they are others, or cannot be decoded; the message names packs.
-    """
-    try:
-        found = digest(source).hex()
-    except PackError as fault:
-        what = f"{path}, {name}: {fault.args[0]}; {where(store, identity)}"
-        raise PackError(what, remedy=fault.remedy or RESTORE) from fault
-    if found != identity.digest.hex():
-        raise PackError(
-            f"{path}, {name}: expected the digest {identity.digest.hex()}, found {found}; "
-            f"{where(store, identity)}",
-            remedy=RESTORE,
-        )
 
 
 def told(

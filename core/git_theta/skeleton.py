@@ -14,8 +14,9 @@ from threading import Lock
 from typing import NamedTuple
 
 from git_theta.chunks import count_entries, read_entries
+from git_theta.digests import verify_item
 from git_theta.errors import MetadataError, MissingPackError, PackError
-from git_theta.items import missing, told, verify_item
+from git_theta.items import missing, told
 from git_theta.joined import Joined
 from git_theta.metadata import Metadata
 from git_theta.plugins import Plugins

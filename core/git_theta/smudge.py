@@ -13,7 +13,7 @@ from itertools import chain, groupby
 import blake3
 
 from git_theta.crew import Crew, can_fork
-from git_theta.digests import digest
+from git_theta.digests import digest, verify_item
 from git_theta.errors import (
     CheckpointError,
     FileChangedError,
@@ -27,7 +27,6 @@ from git_theta.items import (
     item_name,
     missing,
     told,
-    verify_item,
 )
 from git_theta.joined import Joined
 from git_theta.metadata import Metadata

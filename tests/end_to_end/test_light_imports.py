@@ -146,3 +146,14 @@ def test_small_commands_import_little(tracked, arguments, heavy):
         check=True,
     )
     assert imported(done.stderr).isdisjoint(FRAMEWORKS | heavy)
+
+
+def test_a_push_does_without_numpy(tracked, model):
+    tracked.write("m.pt", model())
+    tracked.commit("Model")
+    tracked.git("remote", "add", "origin", tracked.bare("origin.git"))
+    done = tracked.run("git", "push", "origin", "main", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0, done.stderr
+    found = imported(done.stderr)
+    assert "git_theta" in found
+    assert "numpy" not in found
