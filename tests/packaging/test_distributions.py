@@ -122,7 +122,22 @@ def test_kernel_sdist_has_nothing_but_the_kernel(built: dict[str, tuple[Path, Pa
     with TarFile.open(built["git-theta-core"][0]) as sdist:
         tops = {Path(name).parts[1] for name in sdist.getnames() if len(Path(name).parts) > 1}
     tops.discard(".gitignore")  # hatchling's own addition
-    assert tops == {"LICENSE", "PKG-INFO", "README.md", "git_theta", "man", "pyproject.toml"}
+    files = {"LICENSE", "PKG-INFO", "README.md", "hatch_build.py", "pyproject.toml"}
+    assert tops == {*files, "git_theta", "man"}
+
+
+@pytest.mark.parametrize("compiler", ["cc", "no-such-compiler", "off"])
+def test_the_kernel_is_compiled_where_it_can_be(compiler: str, tmp_path: Path) -> None:
+    if compiler == "cc" and not shutil.which("cc"):
+        pytest.skip("needs a C compiler")
+    variables = {"GIT_THETA_COMPILED": "0"} if compiler == "off" else {"CC": compiler}
+    command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path)
+    run(*command, FOLDERS["git-theta-core"], **variables)
+    (wheel,) = tmp_path.iterdir()
+    with ZipFile(wheel) as archive:
+        libraries = {name for name in archive.namelist() if name.endswith(".so")}
+    assert ("git_theta/compiled/kernels.so" in libraries) == (compiler == "cc")
+    assert wheel.name.endswith("-py3-none-any.whl") == (compiler != "cc") == (not libraries)
 
 
 @pytest.mark.parametrize("name", ["git-theta", *PLUGINS])

@@ -174,6 +174,20 @@ def _store() -> Iterator[Finding]:
             yield Finding("store", "problem", str(fault).replace("\n", ". "), "git theta fsck")
 
 
+def _compiled() -> Iterator[Finding]:
+    from git_theta.compiled import kernels  # imports numpy
+
+    if kernels:
+        yield Finding("compiled", "ok", kernels.name)
+    else:
+        yield Finding(
+            "compiled",
+            "note",
+            "nothing: numpy does the same, in up to twice the time",
+            "Install a C compiler, then git-theta-core anew (pip install --force-reinstall)",
+        )
+
+
 def _plugins() -> Iterator[Finding]:
     plugins = installed()
     for distribution in dict.fromkeys(f"{p.distribution} {p.version}" for p in plugins.plugins):
@@ -184,4 +198,4 @@ def _plugins() -> Iterator[Finding]:
         yield Finding("plugin", "problem", str(failure), "Reinstall it, or pip uninstall it")
 
 
-LOOKS = (_versions, _filter, _hook, _attributes, _store, _plugins)
+LOOKS = (_versions, _filter, _hook, _attributes, _store, _compiled, _plugins)

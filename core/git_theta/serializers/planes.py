@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.compiled import kernels
 from git_theta.dtypes import SCALAR, scalar_bytes
 from git_theta.errors import PackError
 from git_theta.serializers.interface import Serializer
@@ -137,8 +138,10 @@ def _planes(view: memoryview, nbytes: int, width: int, dtype: str) -> list[bytes
 def _split(block: bytes | memoryview, dtype: str, width: int) -> list[Any]:
     if width == 1:
         return [block]
-    words = np.frombuffer(block, f"<u{width}")
-    if SCALAR.get(dtype, dtype) in _FLOATS:
+    words, rotate = np.frombuffer(block, f"<u{width}"), SCALAR.get(dtype, dtype) in _FLOATS
+    if kernels:
+        return [plane.data for plane in kernels.split(words, rotate)]
+    if rotate:
         words = (words << 1) | (words >> (8 * width - 1))
     return [(words >> 8 * k if k else words).astype(np.uint8).data for k in range(width)]
 
@@ -148,11 +151,18 @@ def _join(planes: list[Any], dtype: str, width: int) -> bytes | memoryview:
         plane: bytes | memoryview = planes[0]
         return plane
     halves: list[NDArray[Any]] = [np.frombuffer(plane, np.uint8) for plane in planes]
+    rotate = SCALAR.get(dtype, dtype) in _FLOATS
+    if kernels:
+        return _bytes_of(kernels.join(halves, rotate))
     while len(halves) > 1:  # twice as fast as to lay single bytes beside each other
         halves = [_wider(*pair) for pair in zip(halves[::2], halves[1::2], strict=True)]
     words = halves[0]
-    if SCALAR.get(dtype, dtype) in _FLOATS:
+    if rotate:
         words = (words >> 1) | (words << (8 * width - 1))
+    return _bytes_of(words)
+
+
+def _bytes_of(words: NDArray[Any]) -> bytes | memoryview:
     return words.data.cast("B") if words.size else b""
 
 

@@ -21,10 +21,9 @@ from git_theta.updates.residual import (
     Residual,
     Restored,
     read_words,
-    stored_order,
+    residual_of,
     word,
     word_name,
-    zigzag,
 )
 from git_theta.updates.sampling import guess_of, windows
 
@@ -46,8 +45,8 @@ class Cast(UpdateType):
         for offset, nbytes in windows(new.data.size, new.dtype):
             first, count = offset // words.itemsize, nbytes // words.itemsize
             predicted = predict(first, count)
-            missed = zigzag(read_words(new.data, first, count, words) - predicted)
-            samples.append(stored_order(missed, predicted, new.dtype).tobytes())
+            numbers = read_words(new.data, first, count, words)
+            samples.append(residual_of(numbers, predicted, new.dtype).tobytes())
         return guess_of(samples, new.data.size, word_name(new.dtype))
 
     def encode(self, new: Numbers, bases: Sequence[Numbers]) -> Update | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.compiled import kernels
 from git_theta.serializers.planes import Planes
 from git_theta.source import Source
 from git_theta.updates.residual import Bits, read_words, word, word_name, zigzag
@@ -96,7 +97,7 @@ class Changes:
         counts, gaps, values, differences = [], [], [], []
         for at in range(0, count, _STEP):
             new, base = news[at : at + _STEP], bases[at : at + _STEP]
-            where = np.flatnonzero(new != base)
+            where = kernels.differ(new, base) if kernels else np.flatnonzero(new != base)
             counts.append(np.bincount(where // BLOCK, minlength=-(-len(new) // BLOCK)))
             gaps.append(gaps_between(where))
             values.append(new[where])

@@ -22,10 +22,9 @@ from git_theta.updates.residual import (
     Residual,
     Restored,
     read_words,
-    stored_order,
+    residual_of,
     word,
     word_name,
-    zigzag,
 )
 from git_theta.updates.sampling import guess_of, guess_stored, windows
 
@@ -43,7 +42,7 @@ class Delta(UpdateType):
         samples = []
         for window in windows(common, dtype):
             one, other = (np.frombuffer(data.read(*window), words) for data in (new.data, base))
-            samples.append(stored_order(zigzag(one - other), other, dtype).tobytes())
+            samples.append(residual_of(one, other, dtype).tobytes())
         rest = new.data.window(common, new.data.size - common)
         return guess_of(samples, common, word_name(dtype)) + guess_stored(rest, dtype)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.compiled import kernels
 from git_theta.dtypes import SCALAR
 from git_theta.updates.residual import Bits
 
@@ -62,6 +63,8 @@ def widened(bits: Bits, dtype: str) -> Floats:
     if dtype in ("F32", "F64"):
         return bits.view(f"<f{bits.itemsize}")
     if dtype == "BF16":
+        if kernels and bits.flags.c_contiguous:
+            return kernels.widen_bf16(bits)
         return np.left_shift(bits, 16, dtype="<u4").view("<f4")
     return _values(dtype)[bits]
 
@@ -103,6 +106,9 @@ def narrow_into(out: Bits, values: Floats, otherwise: Bits, dtype: str) -> None:
 
     Mostly all of it is, which the sum of the squares tells: then there is less to do.
     """
+    if kernels and dtype == "BF16" and values.itemsize == 4:
+        kernels.round_bf16(values, otherwise, out)
+        return
     if dtype in ("F64", "F32", "BF16"):
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             values = values.astype("<f8" if dtype == "F64" else "<f4", copy=False)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.compiled import kernels
 from git_theta.errors import PackError
 from git_theta.recent import Recent
 from git_theta.source import BytesSource, Source
@@ -204,10 +205,13 @@ def predictor(reals: Reals, base: Source, dtype: str) -> Predict:
         out = np.empty(count, words)
         space = np.empty(min(count, TILE), left.dtype)
         for at, end, row, rows, column, width in _tiles(first, count, right.shape[1]):
+            some, others = left[row : row + rows], right[:, column : column + width]
+            base_bits, result = bits[at:end], out[at:end]
+            if kernels and kernels.low_rank(some, others, base_bits, dtype, result):
+                continue
             values = space[: end - at]
-            tile = values.reshape(rows, width)
-            np.matmul(left[row : row + rows], right[:, column : column + width], tile)
-            add(values, bits[at:end], dtype, out[at:end])
+            np.matmul(some, others, values.reshape(rows, width))
+            add(values, base_bits, dtype, result)
         return out
 
     return predict

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from git_theta.updates.elementwise import widened
 from git_theta.updates.factors import DTYPES, WIDE, add
 from git_theta.updates.interface import Numbers
 from git_theta.updates.matrix import corner, matrix_of, subtract
@@ -21,7 +20,7 @@ def guess_bytes(new: Numbers, base: Numbers) -> int:
     limit = limit_of(matrix)
     bits, old = corner(matrix)
     dtype = new.dtype
-    difference = subtract(widened(bits, dtype), widened(old, dtype), dtype)
+    difference = subtract(bits, old, dtype)
     space = space_of(difference)
     if not 0 < space.rank <= limit or not pays(matrix, space, limit):
         return hopeless

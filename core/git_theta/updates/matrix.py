@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.compiled import kernels
 from git_theta.dtypes import scalar_bytes
 from git_theta.source import BytesSource, Source
 from git_theta.updates.elementwise import Floats, widened
@@ -45,8 +46,7 @@ class Matrix(NamedTuple):
 
     def difference(self, row: int, rows: int) -> Floats:
         """``new - base`` of some rows, [rows, columns]; where it is not finite: 0."""
-        new, base = (widened(bits, self.dtype) for bits in self.read(row, rows))
-        return subtract(new, base, self.dtype).reshape(rows, self.columns)
+        return subtract(*self.read(row, rows), self.dtype).reshape(rows, self.columns)
 
 
 def matrix_of(new: Numbers, base: Numbers) -> Matrix | None:
@@ -64,8 +64,11 @@ def matrix_of(new: Numbers, base: Numbers) -> Matrix | None:
     return Matrix(new.data, base.data, new.dtype, rows, columns)
 
 
-def subtract(new: Floats, base: Floats, dtype: str) -> Floats:
+def subtract(new_bits: Bits, base_bits: Bits, dtype: str) -> Floats:
     """The difference of numbers, in binary64 for long dtypes; where it is not finite: 0."""
+    if kernels and dtype in ("BF16", "F32"):
+        return kernels.subtract(new_bits, base_bits)
+    new, base = widened(new_bits, dtype), widened(base_bits, dtype)
     with np.errstate(all="ignore"):
         difference: Floats = (new.astype("<f8") if dtype == "F32" else new) - base
         if not np.isfinite(np.vdot(difference, difference)):

@@ -21,7 +21,7 @@ from git_theta.updates.residual import (
     Predicted,
     Residual,
     Restored,
-    stored_order,
+    residual_of,
     word_name,
     zigzag,
 )
@@ -71,7 +71,7 @@ def bits_missed(new: Bits, predicted: Bits, dtype: str) -> float:
         gaps = len(_PLANES.encode(gaps_between(where).tobytes(), "U16"))
         told = gaps + len(_PLANES.encode(missed[where].tobytes(), kind))
     else:
-        told = len(_PLANES.encode(stored_order(missed, predicted, dtype).tobytes(), kind))
+        told = len(_PLANES.encode(residual_of(new, predicted, dtype).tobytes(), kind))
     return 8 * told / max(1, missed.size)
 
 

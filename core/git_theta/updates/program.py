@@ -125,7 +125,7 @@ def evaluate(program: Program, bases: Sequence[Floats], dtype: str) -> Floats:
             if op == Op.BASE:
                 stack.append(bases[int(argument)].astype(precision, copy=False))
             elif op == Op.CONSTANT:
-                stack.append(np.full_like(bases[0], argument, dtype=precision))
+                stack.append(np.full(1, argument, precision))
             elif op in _BINARY:
                 right = stack.pop()
                 stack[-1] = _BINARY[op](stack[-1], right)
@@ -133,7 +133,8 @@ def evaluate(program: Program, bases: Sequence[Floats], dtype: str) -> Floats:
                 change = np.negative if op == Op.NEGATE else lambda x: _rounded(x, dtype)
                 stack[-1] = change(stack[-1]).astype(precision, copy=False)
     (result,) = stack
-    return np.asarray(result)
+    result = np.asarray(result)
+    return result if len(result) == len(bases[0]) else np.full(len(bases[0]), result[0])
 
 
 def _rounded(values: Floats, dtype: str) -> Floats:

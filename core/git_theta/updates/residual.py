@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.compiled import kernels
 from git_theta.dtypes import BITS, SCALAR, scalar_bytes
 from git_theta.errors import PackError
 from git_theta.recent import recent
@@ -60,8 +61,13 @@ def zigzag(differences: Bits) -> Bits:
     return numbers
 
 
-def stored_order(missed: Bits, predicted: Bits, dtype: str) -> Bits:
+def residual_of(new: Bits, predicted: Bits, dtype: str) -> Bits:
     """A block of a residual as it is stored."""
+    if kernels:
+        stored = np.empty(new.shape, new.dtype)
+        kernels.missed(new, predicted, *_sorted_by(dtype), stored)
+        return stored
+    missed = zigzag(new - predicted)
     order = _order(predicted, dtype) if missed.any() else None
     return missed if order is None else missed[order]
 
@@ -76,12 +82,16 @@ def zigzag_undone(numbers: Bits) -> Bits:
 
 def _order(predicted: Bits, dtype: str) -> NDArray[np.intp] | None:
     """The order in which a block of a residual is stored; None: as it is."""
-    found = _EXPONENT.get(SCALAR.get(dtype, dtype))
-    if found is None:
+    shift, mask = _sorted_by(dtype)
+    if not mask:
         return None
-    shift, mask = found
     keys = (predicted >> shift) & mask
     return np.argsort(keys.astype(np.uint8 if mask < 256 else np.uint16), kind="stable")
+
+
+def _sorted_by(dtype: str) -> tuple[int, int]:
+    """Where the exponent lies in a scalar's bits, and its mask: 0 where nothing is sorted."""
+    return _EXPONENT.get(SCALAR.get(dtype, dtype), (0, 0))
 
 
 class _ByScalars(Source):
@@ -145,7 +155,7 @@ class Residual(_ByBlocks):
     def _compute_block(self, first: int, out: Bits) -> None:
         predicted = self._predict(first, len(out))
         new = read_words(self._new, first, len(out), self._words)
-        out[:] = stored_order(zigzag(new - predicted), predicted, self._dtype)
+        out[:] = residual_of(new, predicted, self._dtype)
 
 
 class Restored(_ByBlocks):
@@ -168,6 +178,9 @@ class Restored(_ByBlocks):
         stored = read_words(self._residual, first, len(out), self._words)
         if not stored.any():  # in whichever order
             out[:] = predicted
+            return
+        if kernels:
+            kernels.restored(stored, predicted, *_sorted_by(self._dtype), out)
             return
         missed = zigzag_undone(stored)
         order = _order(predicted, self._dtype)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.compiled import kernels
 from git_theta.updates.elementwise import Floats, widened
 from git_theta.updates.factors import WIDE
 from git_theta.updates.matrix import BLOCK, Matrix, corner, subtract
 from git_theta.updates.products import inverse
+from git_theta.updates.residual import Bits
 
 
 def sharpen(
@@ -46,20 +48,16 @@ def sharpen(
     floor = _floor(matrix, rank)
     for row in range(0, matrix.rows, step):
         bits, old = matrix.read(row, min(step, matrix.rows - row))
-        wide = widened(bits, matrix.dtype)
-        difference = subtract(wide, widened(old, matrix.dtype), matrix.dtype)
-        difference = difference.reshape(-1, matrix.columns)
-        weights = _weights(wide, floor).reshape(difference.shape)
+        difference = subtract(bits, old, matrix.dtype).reshape(-1, matrix.columns)
+        weights = _weights(bits, matrix.dtype, floor).reshape(difference.shape)
         mean = (weights @ ones[: matrix.columns])[:, None] / np.float32(matrix.columns)
         weight += ones[: len(weights)] @ weights
         here = difference @ solve if left is None else left[row : row + step].astype(real)
         missed = here @ other
-        np.subtract(difference, missed, out=missed)
-        missed *= weights
+        _weigh(difference, weights, missed)
         here += (missed @ solve) / mean
         np.matmul(here, other, out=missed)
-        np.subtract(difference, missed, out=missed)
-        missed *= weights
+        _weigh(difference, weights, missed)
         moved[row : row + step] = here
         pull += here.T @ missed
         gram += here.T @ here
@@ -78,11 +76,24 @@ def _floor(matrix: Matrix, rank: int) -> float:
     return min(2.0**60, max(2.0**-60, share * typical))
 
 
-def _weights(values: Floats, floor: float) -> Floats:
+def _weigh(difference: Floats, weights: Floats, missed: Floats) -> None:
+    """``missed = (difference - missed) * weights``."""
+    if kernels:
+        kernels.weigh(difference, weights, missed)
+        return
+    np.subtract(difference, missed, out=missed)
+    missed *= weights
+
+
+def _weights(bits: Bits, dtype: str, floor: float) -> Floats:
     """The inverse square of the power of two below each number, 1 at the floor; binary32."""
-    with np.errstate(all="ignore"):
-        exponents = values.astype("<f4", copy=False).view("<u4") & np.uint32(0x7F80_0000)
     least = np.float32(floor).view("<u4") & np.uint32(0x7F80_0000)
+    if kernels and dtype in ("BF16", "F32"):
+        return kernels.weights(bits, int(least))
+    with np.errstate(all="ignore"):
+        exponents = widened(bits, dtype).astype("<f4", copy=False).view("<u4") & np.uint32(
+            0x7F80_0000
+        )
     np.maximum(exponents, least, out=exponents)
     np.minimum(exponents, least + np.uint32(30 << 23), out=exponents)  # what is NaN, too
     exponents <<= 1

@@ -1,0 +1,183 @@
+"""The loops of ``kernels.c``, where they were compiled; elsewhere :data:`kernels` is None.
+
+A wheel is built without them where there is no compiler, and numpy does the same: each caller has
+both. What either gives is equal bit for bit. ``GIT_THETA_COMPILED=0`` leaves them out.
+
+A library is loaded by ctypes: it knows no Python, so it needs no headers of one and fits all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_LOW_RANK = {("BF16", 4): "bf16", ("BF16", 8): "bf16_wide", ("F32", 8): "f32_wide"}
+_NAMES = {0: "kernels.so", 2: "kernels.so", 3: "kernels-v3.so", 4: "kernels-v4.so"}
+
+
+class Kernels:
+    """What ``kernels.c`` offers, for arrays whose sizes are checked here."""
+
+    def __init__(self, library: ctypes.CDLL, name: str) -> None:
+        self._library = library
+        self.name = name
+        """The library's file."""
+
+    def low_rank(self, left: Array, right: Array, base: Array, dtype: str, out: Array) -> bool:
+        """``round(base + left @ right)`` as :func:`git_theta.updates.factors.add` rounds.
+
+        Parameters
+        ----------
+        left
+            [rows, rank], floats, contiguous.
+        right
+            [rank, width] of the same floats, each row contiguous.
+        base, out
+            [rows * width], bits of ``dtype``.
+
+        Returns
+        -------
+        Whether it is done: not all dtypes are known.
+        """
+        kind = _LOW_RANK.get((dtype, left.itemsize))
+        if kind is None:
+            return False
+        (rows, rank), width = left.shape, right.shape[1]
+        _expect(right.shape[0] == rank and right.strides[1] == right.itemsize == left.itemsize)
+        _expect(base.size == out.size == rows * width and base.itemsize == out.itemsize)
+        base = _aligned(base)
+        self._call(
+            f"low_rank_{kind}",
+            *(left, _Rows(right), base, out),
+            *(rows, width, rank, right.strides[0] // right.itemsize),
+        )
+        return True
+
+    def missed(self, new: Array, predicted: Array, shift: int, mask: int, out: Array) -> None:
+        """``new - predicted`` in zigzag order, sorted by ``predicted >> shift & mask``."""
+        self._sorted("missed", new, predicted, shift, mask, out)
+
+    def restored(self, stored: Array, predicted: Array, shift: int, mask: int, out: Array) -> None:
+        """What :meth:`missed` made ``stored`` of."""
+        self._sorted("restored", stored, predicted, shift, mask, out)
+
+    def _sorted(
+        self, name: str, one: Array, predicted: Array, shift: int, mask: int, out: Array
+    ) -> None:
+        _expect(one.dtype == predicted.dtype == out.dtype and mask < 2048)
+        _expect(one.size == predicted.size == out.size < 2**31)
+        one, predicted = _aligned(one), _aligned(predicted)
+        self._call(f"{name}_{8 * out.itemsize}", one, predicted, out, out.size, shift, mask)
+
+    def split(self, words: Array, rotate: bool) -> list[Array]:
+        """The byte planes of words of 2, 4 or 8 bytes, the lowest first."""
+        words, count, width = _aligned(words), words.size, words.itemsize
+        planes = np.empty(width * count, np.uint8)
+        self._call(f"split_{8 * width}", words, planes, count, int(rotate))
+        return [planes[k * count : (k + 1) * count] for k in range(width)]
+
+    def join(self, planes: Sequence[Array], rotate: bool) -> Array:
+        """The words whose planes are given, each of them bytes."""
+        width, count = len(planes), planes[0].size
+        _expect(all(plane.size == count and plane.itemsize == 1 for plane in planes))
+        words = np.empty(count, f"<u{width}")
+        starts = (ctypes.c_void_p * width)(*(plane.ctypes.data for plane in planes))
+        self._call(f"join_{8 * width}", starts, words, count, int(rotate))
+        return words
+
+    def differ(self, new: Array, base: Array) -> NDArray[np.int32]:
+        """The numbers of the words in which two arrays differ, ascending."""
+        _expect(new.dtype == base.dtype and new.size == base.size < 2**31)
+        where = np.empty(new.size + 1, np.int32)
+        new, base = _aligned(new), _aligned(base)
+        found = self._call(f"differ_{8 * new.itemsize}", new, base, where, new.size)
+        return where[:found].copy()
+
+    def widen_bf16(self, bits: Array) -> NDArray[np.float32]:
+        """BF16 numbers as binary32."""
+        out = np.empty(bits.shape, np.float32)
+        self._call("widen_bf16", _aligned(bits), out, bits.size)
+        return out
+
+    def round_bf16(self, values: Array, otherwise: Array, out: Array) -> None:
+        """Binary32 numbers as BF16; where that is not finite, other bits."""
+        _expect(values.size == otherwise.size == out.size and values.itemsize == 4)
+        _expect(otherwise.itemsize == out.itemsize == 2)
+        self._call("round_bf16", values, _aligned(otherwise), out, out.size)
+
+    def subtract(self, new: Array, base: Array) -> Array:
+        """``new - base`` of BF16 (binary32) or F32 (binary64) numbers; not finite: 0."""
+        _expect(new.size == base.size and new.itemsize == base.itemsize)
+        kind, real = {2: ("bf16", np.float32), 4: ("f32", np.float64)}[new.itemsize]
+        out: Array = np.empty(new.shape, real)
+        self._call(f"subtract_{kind}", _aligned(new), _aligned(base), out, new.size)
+        return out
+
+    def weights(self, bits: Array, least: int) -> NDArray[np.float32]:
+        """What :mod:`git_theta.updates.sharpen` weighs BF16 or F32 numbers by, from their bits."""
+        out = np.empty(bits.size, np.float32)
+        kind = {2: "bf16", 4: "f32"}[bits.itemsize]
+        self._call(f"weights_{kind}", _aligned(bits), least, out, bits.size)
+        return out
+
+    def weigh(self, difference: Array, weights: Array, missed: Array) -> None:
+        """``missed = (difference - missed) * weights``; binary32 weights."""
+        _expect(difference.size == weights.size == missed.size and weights.itemsize == 4)
+        _expect(difference.dtype == missed.dtype)
+        self._call(f"weigh_f{8 * missed.itemsize}", difference, weights, missed, missed.size)
+
+    def _call(self, name: str, *args: Any) -> int:
+        function = getattr(self._library, f"theta_{name}")
+        function.restype = ctypes.c_int64
+        found: int = function(*map(_argument, args))
+        return found
+
+
+class _Rows:
+    """Rows of an array that lie apart, each of them contiguous."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, _Rows):
+        return ctypes.c_void_p(value.array.ctypes.data)
+    if isinstance(value, np.ndarray):
+        _expect(bool(value.flags.c_contiguous and value.flags.aligned))
+        return ctypes.c_void_p(value.ctypes.data)
+    return ctypes.c_int64(value) if isinstance(value, int) else value
+
+
+def _aligned(array: Array) -> Array:
+    """The same numbers where a word begins: what is read from a file may begin anywhere."""
+    return array if array.flags.aligned else array.copy()
+
+
+def _expect(fits: bool) -> None:
+    if not fits:
+        raise ValueError("Expected arrays of sizes that fit each other, found others")
+
+
+def _load() -> Kernels | None:
+    folder = Path(__file__).parent
+    if os.environ.get("GIT_THETA_COMPILED") == "0" or not (folder / _NAMES[0]).is_file():
+        return None
+    try:
+        name = _NAMES[ctypes.CDLL(str(folder / _NAMES[0])).theta_level()]
+        if not (folder / name).is_file():
+            name = _NAMES[0]
+        return Kernels(ctypes.CDLL(str(folder / name)), name)
+    except OSError:  # made on another machine, or for another C library
+        return None
+
+
+kernels = _load()

@@ -1,0 +1,318 @@
+/* The loops that take most of the time, in one pass each where numpy needs a dozen.
+
+   Every function has a twin in numpy that gives the same bits and is used where this is not
+   compiled; tests compare the two. Callers (compiled/__init__.py) check all lengths. Words are
+   little-endian; nothing is allocated; nothing here knows Python. */
+
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- low rank: round(base + left @ right) ---------------------------------------------------- */
+
+/* Products of factors are exact, in whatever order they are summed and with fused multiply-adds or
+   none; only adding the base rounds. */
+
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64 };
+#elif defined(__AVX2__)
+enum { VECTOR_BYTES = 32 };
+#else
+enum { VECTOR_BYTES = 16 };
+#endif
+
+#define VECTOR_OF(TYPE, BYTES) __attribute__((vector_size(BYTES), aligned(sizeof(TYPE)))) TYPE
+typedef VECTOR_OF(float, VECTOR_BYTES) floats;
+typedef VECTOR_OF(uint32_t, VECTOR_BYTES) words;
+typedef VECTOR_OF(uint16_t, VECTOR_BYTES / 2) words_bf16;
+typedef VECTOR_OF(double, VECTOR_BYTES) doubles; /* and as many of the others: */
+typedef VECTOR_OF(float, VECTOR_BYTES / 2) floats_few;
+typedef VECTOR_OF(uint32_t, VECTOR_BYTES / 2) words_few;
+typedef VECTOR_OF(uint16_t, VECTOR_BYTES / 4) words_bf16_few;
+
+/* A BF16 number of a binary32 one; where that is not finite, the base's. */
+#define ROUND_BF16(u, base, high)                                                                  \
+    do {                                                                                           \
+        high = (u + 0x7FFF + ((u >> 16) & 1)) >> 16;                                               \
+        __typeof__(high) unfit = (__typeof__(high))((u & 0x7F800000) == 0x7F800000) |              \
+                                 (__typeof__(high))((high & 0x7F80) == 0x7F80);                    \
+        high = (high & ~unfit) | (base & unfit);                                                   \
+    } while (0)
+
+INLINE void finish_bf16(floats sum, const uint16_t *base, uint16_t *out) {
+    words old = __builtin_convertvector(*(const words_bf16 *)base, words), high;
+    words u = (words)(sum + (floats)(old << 16) + 0.0f);
+    ROUND_BF16(u, old, high);
+    *(words_bf16 *)out = __builtin_convertvector(high, words_bf16);
+}
+
+INLINE void finish_bf16_wide(doubles sum, const uint16_t *base, uint16_t *out) {
+    words_few old = __builtin_convertvector(*(const words_bf16_few *)base, words_few), high;
+    doubles wide = __builtin_convertvector((floats_few)(old << 16), doubles);
+    words_few u = (words_few)__builtin_convertvector(sum + wide + 0.0, floats_few);
+    ROUND_BF16(u, old, high);
+    *(words_bf16_few *)out = __builtin_convertvector(high, words_bf16_few);
+}
+
+INLINE void finish_f32_wide(doubles sum, const uint32_t *base, uint32_t *out) {
+    words_few old = *(const words_few *)base;
+    doubles wide = __builtin_convertvector((floats_few)old, doubles);
+    words_few u = (words_few)__builtin_convertvector(sum + wide + 0.0, floats_few);
+    words_few unfit = (words_few)((u & 0x7F800000) == 0x7F800000);
+    *(words_few *)out = (u & ~unfit) | (old & unfit);
+}
+
+/* R rows of one vector each, then what is left of it: a vector is finished in a buffer. */
+#define ROWS_OF(NAME, REAL, VECTOR, LANES, WORD, FINISH, R)                                        \
+    INLINE void NAME##_##R(const REAL *left, const REAL *right, const WORD *base, WORD *out,       \
+                           int64_t width, int64_t rank, int64_t columns) {                         \
+        int64_t c = 0;                                                                             \
+        for (; c + LANES <= width; c += LANES) {                                                   \
+            VECTOR sum[R] = {{0}};                                                                 \
+            for (int64_t r = 0; r < rank; r++) {                                                   \
+                VECTOR here = *(const VECTOR *)(right + r * columns + c);                          \
+                for (int k = 0; k < R; k++) sum[k] += left[k * rank + r] * here;                   \
+            }                                                                                      \
+            for (int k = 0; k < R; k++) FINISH(sum[k], base + k * width + c, out + k * width + c); \
+        }                                                                                          \
+        for (int k = 0; c < width && k < R; k++) {                                                 \
+            REAL sum[LANES] = {0};                                                                 \
+            WORD old[LANES] = {0}, new[LANES];                                                     \
+            int64_t rest = width - c;                                                              \
+            for (int64_t r = 0; r < rank; r++)                                                     \
+                for (int64_t j = 0; j < rest; j++)                                                 \
+                    sum[j] += left[k * rank + r] * right[r * columns + c + j];                     \
+            memcpy(old, base + k * width + c, rest * sizeof(WORD));                                \
+            VECTOR all;                                                                            \
+            memcpy(&all, sum, sizeof all);                                                         \
+            FINISH(all, old, new);                                                                 \
+            memcpy(out + k * width + c, new, rest * sizeof(WORD));                                 \
+        }                                                                                          \
+    }
+
+#define LOW_RANK(NAME, REAL, VECTOR, LANES, WORD, FINISH)                                          \
+    ROWS_OF(NAME, REAL, VECTOR, LANES, WORD, FINISH, 8)                                            \
+    ROWS_OF(NAME, REAL, VECTOR, LANES, WORD, FINISH, 1)                                            \
+    void theta_##NAME(const REAL *left, const REAL *right, const WORD *base, WORD *out,     \
+                             int64_t rows, int64_t width, int64_t rank, int64_t columns) {         \
+        int64_t row = 0;                                                                           \
+        for (; row + 8 <= rows; row += 8)                                                          \
+            NAME##_8(left + row * rank, right, base + row * width, out + row * width, width, rank, \
+                     columns);                                                                     \
+        for (; row < rows; row++)                                                                  \
+            NAME##_1(left + row * rank, right, base + row * width, out + row * width, width, rank, \
+                     columns);                                                                     \
+    }
+
+/* left [rows, rank]; right [rank, width] of rows that are `columns` long; base, out [rows, width] */
+LOW_RANK(low_rank_bf16, float, floats, VECTOR_BYTES / 4, uint16_t, finish_bf16)
+LOW_RANK(low_rank_bf16_wide, double, doubles, VECTOR_BYTES / 8, uint16_t, finish_bf16_wide)
+LOW_RANK(low_rank_f32_wide, double, doubles, VECTOR_BYTES / 8, uint32_t, finish_f32_wide)
+
+/* ---- residuals, sorted by the exponents of what was predicted ---------------------------------- */
+
+/* A stable counting sort. Four quarters are gone through side by side: exponents are mostly the
+   same, and each quarter has counters of its own, so that none waits for the one before. */
+
+enum { KEYS = 2048, QUARTERS = 4 };
+
+#define QUARTERED(WORD, BODY)                                                                      \
+    do {                                                                                           \
+        int64_t quarter = n / QUARTERS, last = n - (QUARTERS - 1) * quarter;                       \
+        for (int64_t j = 0; j < last; j++)                                                         \
+            for (int q = j < quarter ? 0 : QUARTERS - 1; q < QUARTERS; q++) {                      \
+                int64_t i = q * quarter + j;                                                       \
+                uint32_t key = (uint32_t)(predicted[i] >> shift) & mask;                           \
+                BODY;                                                                              \
+            }                                                                                      \
+    } while (0)
+
+#define SORTED(WORD, SIGNED, BITS)                                                                 \
+    INLINE void starts_##BITS(const WORD *predicted, int64_t n, int shift, uint32_t mask,          \
+                              uint32_t (*at)[KEYS]) {                                              \
+        for (int q = 0; q < QUARTERS; q++) memset(at[q], 0, (mask + 1) * sizeof(uint32_t));        \
+        QUARTERED(WORD, at[q][key]++);                                                             \
+        uint32_t before = 0;                                                                       \
+        for (uint32_t key = 0; key <= mask; key++)                                                 \
+            for (int q = 0; q < QUARTERS; q++) {                                                   \
+                uint32_t count = at[q][key];                                                       \
+                at[q][key] = before;                                                               \
+                before += count;                                                                   \
+            }                                                                                      \
+    }                                                                                              \
+    /* new - predicted in zigzag order, sorted */                                                  \
+    void theta_missed_##BITS(const WORD *new, const WORD *predicted, WORD *out, int64_t n,         \
+                             int shift, uint32_t mask) {                                           \
+        uint32_t at[QUARTERS][KEYS];                                                               \
+        starts_##BITS(predicted, n, shift, mask, at);                                              \
+        QUARTERED(WORD, WORD missed = (WORD)(new[i] - predicted[i]);                               \
+                  out[at[q][key]++] =                                                              \
+                      (WORD)((WORD)(missed << 1) ^ (WORD)((SIGNED)missed >> (BITS - 1))));         \
+    }                                                                                              \
+    /* what was missed, added to what was predicted */                                             \
+    void theta_restored_##BITS(const WORD *stored, const WORD *predicted, WORD *out, int64_t n,    \
+                               int shift, uint32_t mask) {                                         \
+        uint32_t at[QUARTERS][KEYS];                                                               \
+        starts_##BITS(predicted, n, shift, mask, at);                                              \
+        QUARTERED(WORD, WORD missed = stored[at[q][key]++];                                        \
+                  out[i] = (WORD)(predicted[i] + ((missed >> 1) ^ (WORD) - (missed & 1))));        \
+    }
+
+SORTED(uint8_t, int8_t, 8)
+SORTED(uint16_t, int16_t, 16)
+SORTED(uint32_t, int32_t, 32)
+SORTED(uint64_t, int64_t, 64)
+
+/* ---- byte planes ------------------------------------------------------------------------------- */
+
+/* Words as planes of their bytes, one after another, the lowest first; the sign of floats is rotated
+   to the low end. */
+#define PLANES(WORD, BITS)                                                                         \
+    void theta_split_##BITS(const WORD *words, uint8_t *planes, int64_t n, int rotate) {    \
+        for (int k = 0; k < BITS / 8; k++) {                                                       \
+            uint8_t *plane = planes + k * n;                                                       \
+            if (rotate)                                                                            \
+                for (int64_t i = 0; i < n; i++) {                                                  \
+                    WORD word = (WORD)(words[i] << 1) | (WORD)(words[i] >> (BITS - 1));            \
+                    plane[i] = (uint8_t)(word >> (8 * k));                                         \
+                }                                                                                  \
+            else                                                                                   \
+                for (int64_t i = 0; i < n; i++) plane[i] = (uint8_t)(words[i] >> (8 * k));         \
+        }                                                                                          \
+    }                                                                                              \
+    void theta_join_##BITS(const uint8_t *const *planes, WORD *words, int64_t n,            \
+                                  int rotate) {                                                    \
+        for (int64_t start = 0; start < n; start += 4096) {                                        \
+            int64_t end = start + 4096 < n ? start + 4096 : n;                                     \
+            for (int64_t i = start; i < end; i++) {                                                \
+                WORD word = 0;                                                                     \
+                for (int k = 0; k < BITS / 8; k++) word |= (WORD)((WORD)planes[k][i] << (8 * k));  \
+                words[i] = rotate ? (WORD)(word >> 1) | (WORD)(word << (BITS - 1)) : word;         \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+PLANES(uint16_t, 16)
+PLANES(uint32_t, 32)
+PLANES(uint64_t, 64)
+
+/* ---- where numbers differ ---------------------------------------------------------------------- */
+
+/* The numbers (below 2^31 of them) in which `new` differs from `base`, ascending; how many. `where`
+   has room for n + 1. */
+#define DIFFER(WORD, BITS)                                                                         \
+    INLINE int64_t differ_##BITS(const WORD *new, const WORD *base, int32_t *where, int64_t n) {   \
+        int64_t found = 0, i = 0;                                                                  \
+        for (; i + 64 <= n; i += 64) {                                                             \
+            WORD any = 0;                                                                          \
+            for (int j = 0; j < 64; j++) any |= new[i + j] ^ base[i + j];                          \
+            if (!any) continue;                                                                    \
+            for (int j = 0; j < 64; j++) {                                                         \
+                where[found] = (int32_t)(i + j);                                                   \
+                found += new[i + j] != base[i + j];                                                \
+            }                                                                                      \
+        }                                                                                          \
+        for (; i < n; i++) {                                                                       \
+            where[found] = (int32_t)i;                                                             \
+            found += new[i] != base[i];                                                            \
+        }                                                                                          \
+        return found;                                                                              \
+    }                                                                                              \
+    int64_t theta_differ_##BITS(const WORD *new, const WORD *base, int32_t *where,          \
+                                       int64_t n) {                                                \
+        return differ_##BITS(new, base, where, n);                                                 \
+    }
+
+DIFFER(uint8_t, 8)
+DIFFER(uint16_t, 16)
+DIFFER(uint32_t, 32)
+DIFFER(uint64_t, 64)
+
+/* ---- BF16 as binary32 -------------------------------------------------------------------------- */
+
+typedef union {
+    uint32_t word;
+    float value;
+} single;
+
+void theta_widen_bf16(const uint16_t *bits, uint32_t *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = (uint32_t)bits[i] << 16;
+}
+
+void theta_round_bf16(const uint32_t *values, const uint16_t *otherwise, uint16_t *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = values[i], high = (u + 0x7FFF + ((u >> 16) & 1)) >> 16;
+        int fits = (u & 0x7F800000) != 0x7F800000 && (high & 0x7F80) != 0x7F80;
+        out[i] = fits ? (uint16_t)high : otherwise[i];
+    }
+}
+
+/* ---- what sharpens factors --------------------------------------------------------------------- */
+
+/* new - base, 0 where that is not finite. */
+void theta_subtract_bf16(const uint16_t *new, const uint16_t *base, float *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        single one = {.word = (uint32_t)new[i] << 16}, other = {.word = (uint32_t)base[i] << 16};
+        single difference = {.value = one.value - other.value};
+        difference.word = (difference.word & 0x7F800000) == 0x7F800000 ? 0 : difference.word;
+        out[i] = difference.value;
+    }
+}
+
+void theta_subtract_f32(const float *new, const float *base, double *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) { /* only what is not finite before is not finite afterwards */
+        union {
+            uint64_t word;
+            double value;
+        } difference = {.value = (double)new[i] - (double)base[i]};
+        uint64_t fits = -(uint64_t)((difference.word >> 52 & 0x7FF) != 0x7FF);
+        difference.word &= fits;
+        out[i] = difference.value;
+    }
+}
+
+/* The inverse square of the power of two below each number, with a floor; see updates/sharpen.py. */
+INLINE uint32_t weight(uint32_t word, uint32_t least) {
+    uint32_t exponent = word & 0x7F800000, most = least + (30u << 23);
+    exponent = exponent > least ? exponent : least;
+    exponent = exponent < most ? exponent : most;
+    return (127u << 23) + 2 * least - 2 * exponent;
+}
+
+void theta_weights_bf16(const uint16_t *new, uint32_t least, uint32_t *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = weight((uint32_t)new[i] << 16, least);
+}
+
+void theta_weights_f32(const uint32_t *new, uint32_t least, uint32_t *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = weight(new[i], least);
+}
+
+/* missed = (difference - missed) * weights */
+void theta_weigh_f32(const float *difference, const float *weights, float *missed,
+                            int64_t n) {
+    for (int64_t i = 0; i < n; i++) missed[i] = (difference[i] - missed[i]) * weights[i];
+}
+
+void theta_weigh_f64(const double *difference, const float *weights, double *missed,
+                            int64_t n) {
+    for (int64_t i = 0; i < n; i++) missed[i] = (difference[i] - missed[i]) * weights[i];
+}
+
+/* ---- which of the libraries to take ------------------------------------------------------------ */
+
+/* The level of x86-64 that this machine has, at least 2; 0 on others. */
+int theta_level(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return 4;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                   __builtin_cpu_supports("bmi2")
+               ? 3
+               : 2;
+#else
+    return 0;
+#endif
+}

@@ -1,0 +1,71 @@
+"""Compiles ``git_theta/compiled/kernels.c`` into the wheel, where there is a compiler.
+
+Without one, or with ``GIT_THETA_COMPILED=0``, the wheel is pure Python: numpy does the same, in
+more passes. The libraries know no Python, so a wheel that has them fits every Python of its
+platform.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_FOLDER = "git_theta/compiled"
+_FLAGS = ("-O3", "-fPIC", "-shared", "-Wno-psabi")
+_LEVELS = {"kernels.so": (), "kernels-v3.so": ("-march=x86-64-v3",)}
+_LEVELS |= {"kernels-v4.so": ("-march=x86-64-v4",)}
+
+
+class Compiled(BuildHookInterface):  # type: ignore[type-arg]
+    """Adds ``kernels.so``, and on x86-64 one for each level of vector instructions."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile into the wheel; of an editable install, into the checkout."""
+        root = Path(self.root)
+        if version == "editable":
+            _compile(root / _FOLDER, root / _FOLDER)
+            return
+        self._scratch = Path(tempfile.mkdtemp(prefix="git-theta-"))
+        libraries = _compile(root / _FOLDER, self._scratch)
+        for library in libraries:
+            build_data["force_include"][str(library)] = f"{_FOLDER}/{library.name}"
+        if libraries:
+            tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data["tag"] = f"py3-none-{tag}"
+            build_data["pure_python"] = False
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what was compiled."""
+        if version != "editable":
+            shutil.rmtree(self._scratch)
+
+
+def _compile(source: Path, target: Path) -> list[Path]:
+    """The libraries of this machine, made in ``target``; none where one for all cannot be."""
+    if os.environ.get("GIT_THETA_COMPILED") == "0" or sys.byteorder != "little":
+        return []
+    levels = list(_LEVELS) if platform.machine() in ("x86_64", "AMD64") else ["kernels.so"]
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    made: list[Path] = []
+    for name in levels:
+        command = [*compiler, *_FLAGS, *_LEVELS[name], "-o", str(target / name)]
+        try:
+            subprocess.run(
+                [*command, str(source / "kernels.c")], check=True, capture_output=True, text=True
+            )
+        except (OSError, subprocess.CalledProcessError) as fault:
+            why = getattr(fault, "stderr", "") or fault
+            print(f"{name} was not compiled ({why}): slower, but the same", file=sys.stderr)
+            break
+        made.append(target / name)
+    return made
