@@ -109,6 +109,9 @@ def test_any_way_to_multiply_gives_the_same_bits(
         for k in reversed(range(left.shape[1])):
             out += left[:, k : k + 1] * right[k]
 
+    assert decoded(update, base, dtype) == new
+    monkeypatch.setattr(factors_module, "kernels", None)
+    assert decoded(update, base, dtype) == new
     monkeypatch.setattr(np, "matmul", backwards)
     assert decoded(update, base, dtype) == new
 
@@ -143,8 +146,9 @@ def big_update(dtype: str) -> Update:
 
 
 def test_threads_of_the_blas_change_nothing() -> None:
-    def run(threads: int) -> str:
+    def run(threads: int, compiled: str = "0") -> str:
         env = {**os.environ, "OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+        env["GIT_THETA_COMPILED"] = compiled
         command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)]
         return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
 
@@ -152,6 +156,7 @@ def test_threads_of_the_blas_change_nothing() -> None:
     assert len(one.split()) == 2
     assert run(2) == one
     assert run(7) == one
+    assert run(1, compiled="1") == one
 
 
 def test_factors_whose_products_may_be_inexact_are_refused() -> None:

@@ -156,3 +156,24 @@ def test_the_same_versions_give_the_same_packs(tracked, threads):
         names.append(set(desk.packs()))
     assert names[0] == names[1]
     assert len(names[0]) == 2
+
+
+def test_what_is_compiled_and_what_is_not_read_each_other(tracked):
+    """A store is shared by machines with a compiler, and without one."""
+    rng, old = np.random.default_rng(2), weights()
+    merged = {
+        name: (
+            value + rng.normal(0, 0.02, (160, 4)).astype("<f4") @ rng.normal(0, 0.02, (4, 128))
+        ).astype("<f4")
+        for name, value in old.items()
+    }
+    files = [save(old), save(merged), save(stepped(merged, 1)), save(stepped(old, 2, 1e-4))]
+    for number, data in enumerate(files):
+        tracked.write("m.safetensors", data)
+        tracked.git("add", "m.safetensors", GIT_THETA_COMPILED=str(number % 2))
+        tracked.git("commit", "--quiet", "-m", str(number))
+    for compiled in "01":
+        for number, data in enumerate(files):
+            there = f"HEAD~{len(files) - 1 - number}"
+            tracked.git("checkout", "--quiet", there, "--", ".", GIT_THETA_COMPILED=compiled)
+            assert tracked.read("m.safetensors") == data
