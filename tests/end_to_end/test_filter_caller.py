@@ -78,6 +78,15 @@ def test_git_add_stores_what_changed_and_the_same_again_stores_nothing(changed, 
     assert changed.packs() == stored
 
 
+def test_no_alias_of_a_name_that_git_has_is_looked_up(changed):
+    before = changed.packs()
+    changed.git("config", "--global", "alias.add", "status")  # git ignores it
+    done = changed.run("git", "add", "m.pt", GIT_TRACE="1")
+    assert "built-in: git cat-file" in done.stderr
+    assert "alias.add" not in done.stderr
+    assert len(changed.packs()) == len(before) + 1
+
+
 def test_the_old_version_stores_nothing_but_metadata(changed, model):
     changed.commit("Second")
     stored = changed.packs()

@@ -9,6 +9,7 @@ import pytest
 
 from git_theta.errors import FileChangedError
 from git_theta.git import meanwhile
+from git_theta.git.caller import WRITERS
 from git_theta.git.meanwhile import COMMANDS, drained
 from git_theta.git.received import receive
 
@@ -85,6 +86,10 @@ def test_a_fault_while_preparing_is_raised_when_the_stream_has_ended(file, taken
     with pytest.raises(OSError, match="no process"):
         drained(come, str(file), prepare)
     assert ended.is_set()
+
+
+def test_the_commands_have_their_names_from_git():
+    assert set(COMMANDS) <= WRITERS  # so none of them is an alias
 
 
 def test_the_modules_exist():

@@ -20,6 +20,14 @@ READERS = frozenset(
 )
 """git commands that never put anything into the index or into an object that stays."""
 
+WRITERS = frozenset(
+    [
+        *("add", "am", "checkout", "cherry-pick", "clone", "commit", "merge", "pull", "rebase"),
+        *("reset", "restore", "revert", "stash", "switch"),
+    ]
+)
+"""The commonest of the others. git ignores an alias of a command's name, so none is looked up."""
+
 _SHELL = "!"
 """An alias that runs a shell; the commands in it speak for themselves."""
 
@@ -79,7 +87,7 @@ def _typed(words: list[str]) -> list[str]:
 def _command(words: list[str]) -> str:
     """The command of a git command line, looked up where it is an alias."""
     words = _typed(words)
-    if not words[0] or words[0] in READERS:
+    if not words[0] or words[0] in READERS or words[0] in WRITERS:
         return words[0]
     from git_theta.git import run  # seldom needed, and git waits for what is imported
 
