@@ -1,14 +1,14 @@
 """What a format tells about a file: its parameter groups and where their bytes lie.
 
-These are plain values. Tensors and buffers are named tuples rather than frozen dataclasses because
-a checkpoint may have 50,000 of them and a named tuple is built in half the time.
+These are plain values. They are named tuples rather than frozen dataclasses because a checkpoint
+may have 50,000 of them and a named tuple is built in half the time; so is its class, and git waits
+for what the filter imports.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -62,8 +62,7 @@ class Tensor(NamedTuple):
     """Elements to step by dimension, never negative; None: contiguous, the last one fastest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The parameter groups of a file and where their buffers lie in it.
 
     All bytes that belong to no buffer are the skeleton; the kernel keeps them as they are.

@@ -7,8 +7,8 @@ ruled out files that git already has metadata for; see :mod:`git_theta.git.known
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from git_theta.bundles import gather
 from git_theta.checkpoint import Layout
@@ -42,8 +42,7 @@ from git_theta.updates.choose import CHOSEN, Form
 from git_theta.updates.grounds import Bases, Candidate
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
+class Cleaned(NamedTuple):
     """What cleaning a file gave."""
 
     text: bytes

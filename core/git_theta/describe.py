@@ -6,7 +6,7 @@ Pure: from a layout and digests to values.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from git_theta.checkpoint import Layout, Tensor
 from git_theta.joined import Joined
@@ -17,8 +17,7 @@ from git_theta.storage.payload import BufferId
 from git_theta.table import Frame, Run, Table, View, check_limits, print_table
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(NamedTuple):
     """A file's items and where they lie."""
 
     groups: tuple[Group, ...]

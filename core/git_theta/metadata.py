@@ -9,7 +9,6 @@ import operator
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from git_theta.dtypes import BITS, count_bytes
@@ -88,8 +87,7 @@ class Skeleton(NamedTuple):
     """How many times it was cut into chunks; 0: it is a buffer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What the text says of the file as a whole."""
 
     formats: tuple[tuple[str, str], ...]
@@ -101,10 +99,13 @@ class Head:
     skeleton: Skeleton
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata(Head):
-    """Everything that the text says."""
+class Metadata(NamedTuple):
+    """Everything that the text says; the first four are those of :class:`Head`."""
 
+    formats: tuple[tuple[str, str], ...]
+    digest: bytes
+    nbytes: int
+    skeleton: Skeleton
     groups: tuple[Group, ...]
     buffers: tuple[StoredBuffer, ...]
     packs: tuple[PackHint, ...]
@@ -271,15 +272,7 @@ def _parse_lines(lines: Iterator[str]) -> Metadata:
     check_order([(p.items, p.pack) for p in packs], "packs")
     if len({p.pack for p in packs}) < len(packs):
         raise ValueError("a pack that is named twice")
-    return Metadata(
-        head.formats,
-        head.digest,
-        head.nbytes,
-        head.skeleton,
-        tuple(groups),
-        tuple(buffers),
-        tuple(packs),
-    )
+    return Metadata(*head, tuple(groups), tuple(buffers), tuple(packs))
 
 
 def _parse_group(line: str) -> Group:

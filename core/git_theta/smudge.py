@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, groupby
+from typing import NamedTuple
 
 import blake3
 
@@ -53,8 +53,7 @@ Batch = tuple[Source, int, int]
 """What to read at once: a source, from where on, how many bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
+class Rebuilt(NamedTuple):
     """A file that can be read from a store."""
 
     metadata: Metadata

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -62,8 +61,7 @@ class Frame(NamedTuple):
     """Length of the frame in bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """Runs in file order, the views of groups into them, and which of them make up frames."""
 
     gaps: tuple[int, ...]

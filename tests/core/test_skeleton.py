@@ -6,7 +6,6 @@ import gc
 import random
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,7 +89,7 @@ def metadata_of(entries: list[tuple[bytes, int]], store: LocalStore) -> Metadata
     wanted = Wanted(((BufferId("U8", value), len(data)),), BytesSource(data))
     store_buffers(store, plugins(), iter([wanted]), lambda _: None)
     text = clean_file(b"anything", store)
-    return replace(parse(text), skeleton=Skeleton(value, len(data), 1))
+    return parse(text)._replace(skeleton=Skeleton(value, len(data), 1))
 
 
 def test_a_lost_base_of_a_chunk_is_found_before_anything_is_read(store: LocalStore) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -339,14 +338,14 @@ def test_given_vectors_that_do_not_fit_are_refused(
 def test_runs_that_do_not_fill_the_numbers_are_refused(run: int) -> None:
     update = told(np.arange(1.0, 5.0), 1, numbers(bytes(48), "F32", (3, 4)))
     with pytest.raises(PackError, match="Expected 4 runs"):
-        restored(replace(update, params=run.to_bytes(8, "little")), bytes(48), "F32")
+        restored(update._replace(params=run.to_bytes(8, "little")), bytes(48), "F32")
 
 
 @pytest.mark.parametrize("params", [b"", b"\1", bytes(7), b"\1" + bytes(8)])
 def test_params_of_another_length_are_refused(params: bytes) -> None:
     update = told(np.arange(1.0, 5.0), 1, numbers(bytes(48), "F32", (3, 4)))
     with pytest.raises(PackError, match="Expected 8 bytes of params"):
-        restored(replace(update, params=params), bytes(48), "F32")
+        restored(update._replace(params=params), bytes(48), "F32")
 
 
 @pytest.mark.parametrize("dtype", ["I32", "F4", "BOOL", "F8_E8M0"])
@@ -369,5 +368,5 @@ def test_vectors_that_are_not_finite_leave_the_base() -> None:
     base = np.arange(1, 13, dtype="<f4")
     update = told(np.arange(1.0, 5.0), 1, numbers(base.tobytes(), "F32", (3, 4)))
     vector = np.array([1, np.nan, np.inf, -np.inf], "<f4")
-    hostile = replace(update, parts=(Part("F32", BytesSource(vector.tobytes())),))
+    hostile = update._replace(parts=(Part("F32", BytesSource(vector.tobytes())),))
     assert restored(hostile, base.tobytes(), "F32") == base.tobytes()

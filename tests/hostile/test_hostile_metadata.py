@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,7 +217,7 @@ def test_wrong_numbers_under_a_right_pack_are_named(tmp_path: Path) -> None:
     lie = Lie(tmp_path, GOOD)
     (tmp_path / "objects" / lie.pack).unlink()
     pack = put(tmp_path, pack_of(GOOD + NUMBERS[::-1], [row(GOOD), NUMBERS_ROW]))
-    lie.metadata = replace(lie.metadata, packs=())
+    lie.metadata = lie.metadata._replace(packs=())
     with pytest.raises(PackError) as caught:
         lie.read()
     assert f"m.pt, group 'w': expected the digest {digest(NUMBERS).hex()}" in str(caught.value)
@@ -354,7 +353,7 @@ def test_damaged_skeletons_are_refused_or_another_file(tmp_path: Path) -> None:
     for number, (_, data) in enumerate(damaged(sample, 150)):
         lie = Lie(tmp_path / str(number), data, groups=SHAPE_OF_VIEW)
         if choose.random() < 0.5:  # what the file says of its own length no longer helps
-            lie.metadata = replace(lie.metadata, nbytes=choose.randrange(100))
+            lie.metadata = lie.metadata._replace(nbytes=choose.randrange(100))
         try:
             with at_most(4 * MIB, "a damaged skeleton"):
                 lie.read()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -520,7 +519,7 @@ def test_file_is_stored_where_the_store_only_claims_to_have_it(tmp_path: Path, d
             metadata = parse(cleaned.text)
             rebuilt = rebuild(metadata, "x", store=store, plugins=PLUGINS)
             assert b"".join(map(bytes, content(rebuilt))) == file
-            lies = replace(metadata, skeleton=Skeleton(digest(first), len(first), 0))
+            lies = metadata._replace(skeleton=Skeleton(digest(first), len(first), 0))
             versions = [print_metadata(lies)]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from git_theta.checkpoint import Layout, check_layout
@@ -49,8 +48,7 @@ _NOT_READ = (GitError, MetadataError, MissingPackError, PackError, StoreError)
 """A sibling is there and cannot be had: nothing that the file or its format is to blame for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Detected:
+class Detected(NamedTuple):
     """A file as the installed formats see it."""
 
     formats: tuple[str, ...]
@@ -88,15 +86,21 @@ def no_siblings(path: str) -> Source | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
 class Context:
     """The :class:`~git_theta.formats.interface.ScanContext` that formats are given."""
 
-    plugins: Plugins
-    path: str
-    siblings: Siblings = no_siblings
-    depth: int = 0
-    warnings: Warnings = field(default_factory=Warnings)
+    __slots__ = ("depth", "path", "plugins", "siblings", "warnings")
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        path: str,
+        siblings: Siblings = no_siblings,
+        depth: int = 0,
+        warnings: Warnings | None = None,
+    ) -> None:
+        self.plugins, self.path, self.siblings = plugins, path, siblings
+        self.depth, self.warnings = depth, warnings or Warnings()
 
     def scan_part(self, part: Source, name: str) -> Layout | None:
         """Ask the installed formats about a part of the file; None when none knows it."""

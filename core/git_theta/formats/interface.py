@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from git_theta.checkpoint import Layout
 from git_theta.source import Source
@@ -15,8 +14,7 @@ HEAD_BYTES = 4096
 """How many bytes of a file's start :meth:`CheckpointFormat.matches` is shown, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class TensorData:
+class TensorData(NamedTuple):
     """A parameter group with its value."""
 
     dtype: str

@@ -6,7 +6,6 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import accumulate
 from types import MappingProxyType
 from typing import NamedTuple
@@ -225,7 +224,7 @@ class Reader:
             parts.append(Part(part.dtype, blocks(pack, start, part, serializer)))
             start += sum(part.lengths)
         if isinstance(payload.bases, Column):
-            return (replace(parts[0], data=Remembered(parts[0].data)),)
+            return (parts[0]._replace(data=Remembered(parts[0].data)),)
         return tuple(parts)
 
     def _open_member(

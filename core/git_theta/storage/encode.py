@@ -7,7 +7,6 @@ refers to the pack.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import blake3
@@ -28,8 +27,7 @@ from git_theta.updates.lessons import Lesson
 from git_theta.updates.short import find_standing
 
 
-@dataclass(slots=True)
-class Pending:
+class Pending(NamedTuple):
     """A payload that is being encoded."""
 
     head: Head
@@ -38,7 +36,7 @@ class Pending:
     """Whether the bytes are known to be those that were digested."""
     lesson: Lesson | None
     """What the choice teaches of other buffers."""
-    hasher: Any = field(default_factory=blake3.blake3)
+    hasher: Any
     following: Pending | None = None
     """A second payload for the same buffers of a file: those of a bundle without bases."""
 
@@ -78,7 +76,7 @@ def _decide_bundle(store: LocalStore, plugins: Plugins, one: Wanted) -> Pending:
     pending = _pending(some, standing.choice, [some.data.size])
     others = sorted(set(range(len(one.buffers))).difference(standing.slots))
     if others:
-        pending.following = _dense(plugins, part_of(one, data, others))
+        return pending._replace(following=_dense(plugins, part_of(one, data, others)))
     return pending
 
 
@@ -105,7 +103,7 @@ def _pending(one: Wanted, choice: Choice, blocks: Sequence[int]) -> Pending:
         parts,
         one.blocks,
     )
-    return Pending(head, choice.update.parts, one.checked, choice.lesson)
+    return Pending(head, choice.update.parts, one.checked, choice.lesson, blake3.blake3())
 
 
 def encode(plugins: Plugins, pendings: Iterable[Pending]) -> Iterator[Encoded]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -141,19 +140,19 @@ class UpdateTypeConformance:
         for what, pair, update in self._updates():
             copies = [*truncations(update.params, 40), *damaged(update.params, self.damages)]
             for how, params in (*copies, *noise(update.params), ("64 KiB", bytes(MAX_PARAMS))):
-                self._survives(f"{what}, params: {how}", replace(update, params=params), pair)
+                self._survives(f"{what}, params: {how}", update._replace(params=params), pair)
 
     def test_hostile_parts_are_refused(self) -> None:
         """So are parts that are lost, doubled, of another dtype, cut or damaged."""
         for what, pair, update in self._updates():
             parts = update.parts
-            self._survives(f"{what}, no parts", replace(update, parts=()), pair)
-            self._survives(f"{what}, more parts", replace(update, parts=parts * 2), pair)
+            self._survives(f"{what}, no parts", update._replace(parts=()), pair)
+            self._survives(f"{what}, more parts", update._replace(parts=parts * 2), pair)
             for number, part in enumerate(parts):
                 for how, other in self._hostile_parts(part):
                     changed = (*parts[:number], other, *parts[number + 1 :])
                     where = f"{what}, part {number}: {how}"
-                    self._survives(where, replace(update, parts=changed), pair)
+                    self._survives(where, update._replace(parts=changed), pair)
 
     def test_wrong_lengths_and_bases_are_refused(self) -> None:
         """So are wrong claims of bytes, huge ones too, and bases of another length."""
@@ -169,9 +168,9 @@ class UpdateTypeConformance:
         data = bytes(part.data.read(0, part.data.size))
         copies = [*truncations(data, 40), *damaged(data, self.damages), *noise(data)]
         for how, copy in (*copies, ("more bytes", data + bytes(16))):
-            yield how, replace(part, data=BytesSource(copy))
+            yield how, part._replace(data=BytesSource(copy))
         for dtype in ("U8", "F32", "F64", "C128"):
-            yield f"dtype {dtype}", replace(part, dtype=dtype)
+            yield f"dtype {dtype}", part._replace(dtype=dtype)
 
     def _survives(self, what: str, update: Update, pair: Pair, nbytes: int | None = None) -> None:
         claimed = len(pair.new) if nbytes is None else nbytes
@@ -259,7 +258,7 @@ def _uses(update: Update, offered: Sequence[object]) -> Sequence[int]:
 
 def _stored(update: Update) -> Update:
     """The update as a pack gives it back: plain bytes, nothing that encoding left behind."""
-    parts = (replace(p, data=BytesSource(bytes(p.data.read(0, p.data.size)))) for p in update.parts)
+    parts = (p._replace(data=BytesSource(bytes(p.data.read(0, p.data.size)))) for p in update.parts)
     return Update(tuple(parts), bytes(update.params), update.uses)
 
 

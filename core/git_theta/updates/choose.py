@@ -7,7 +7,6 @@ samples; the most promising then encode, and what decodes to the exact bytes is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -39,8 +38,7 @@ PREFERRED = "planes"
 """The serializer of parts that do not name one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """An update and what it stands on."""
 
     name: str
@@ -55,8 +53,7 @@ class Choice:
     """What it teaches of other buffers, where everything was looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """How a buffer shall be stored, where a user said so."""
 
     name: str = ""
@@ -142,7 +139,7 @@ def choose(
             best, paid = made, trial
     if paid is None:
         return best.choice
-    return replace(best.choice, lesson=_lesson(paid, best.choice, floor))
+    return best.choice._replace(lesson=_lesson(paid, best.choice, floor))
 
 
 def _lesson(paid: Trial, choice: Choice, floor: int) -> Lesson | None:
@@ -253,7 +250,7 @@ def _prove(
         grounds = [grounds[number] for number in found.uses]
     if len(grounds) > update_type.max_bases:
         return None
-    parts = tuple(replace(part, data=hold(part.data, store.packs)) for part in found.parts)
+    parts = tuple(part._replace(data=hold(part.data, store.packs)) for part in found.parts)
     update = Update(parts, found.params)
     nbytes = len(found.params) + sum(_guess(plugins, part) for part in parts)
     if not affordable(grounds, nbytes, new.data.size):

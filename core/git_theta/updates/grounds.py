@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from threading import Lock
 from typing import NamedTuple
 
@@ -87,8 +86,7 @@ class Base(Source):
         return (self._held or self._data).read(offset, nbytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(NamedTuple):
     """A buffer that can be stood on."""
 
     buffer: BufferId
@@ -144,7 +142,7 @@ class Grounds:
             ground, below = found
             if len(ground.payloads) >= MAX_DEPTH or ground.cost > self._nbytes * 5 // 4:
                 waiting[:0] = [Candidate(base, candidate.shape) for base in below]
-            yield replace(ground, origin=candidate.origin)
+            yield ground._replace(origin=candidate.origin)
 
     def _look_up(self, candidate: Candidate) -> tuple[Ground, Sequence[BufferId]] | None:
         """A candidate as it can be decoded, and what it stands on itself; None: it cannot be."""

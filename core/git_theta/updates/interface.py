@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from git_theta.errors import UpdateFileError
@@ -23,8 +22,7 @@ class Numbers(NamedTuple):
     are not all of one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A run of numbers that an update consists of; the kernel serializes it block by block."""
 
     dtype: str
@@ -35,8 +33,7 @@ class Part:
     """Name of the serializer to use; "": the one that the kernel prefers for the dtype."""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """A buffer, told in terms of its bases (or of nothing: dense)."""
 
     parts: tuple[Part, ...]
