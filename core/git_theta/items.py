@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -73,6 +72,8 @@ def missing(
     metadata: Metadata, path: str, store: LocalStore, items: Sequence[int]
 ) -> MissingPackError:
     """The error that names items which the store lacks, and the packs that should have them."""
+    import shlex  # seldom needed, and git waits for what is imported
+
     lost = set(items)
     packs = [hint.pack for hint in metadata.packs if not lost.isdisjoint(hint.items)]
     absent = store.packs.missing(packs) or set(packs)

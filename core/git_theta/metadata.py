@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import operator
 import re
-import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -133,6 +132,8 @@ def normalize(text: bytes, path: str) -> bytes:
     """
     text = text.replace(b"\r\n", b"\n")
     if has_conflict(text):
+        import shlex  # seldom needed, and git waits for what is imported
+
         quoted = shlex.quote(path)
         raise ConflictError(
             f"{path} holds metadata of two versions in conflict",
@@ -219,6 +220,8 @@ def parse(text: bytes, path: str = "metadata") -> Metadata:
 
 
 def _invalid(path: str, fault: object) -> MetadataError:
+    import shlex  # as above
+
     return MetadataError(
         f"{path}: not valid metadata: {fault}",
         remedy=f"Restore it from git: git checkout HEAD -- {shlex.quote(path)}",

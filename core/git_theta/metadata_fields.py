@@ -5,7 +5,6 @@ Every function that reads raises ValueError for what is not that spelling.
 
 from __future__ import annotations
 
-import json
 import operator
 import re
 from collections.abc import Sequence
@@ -24,7 +23,11 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 def quote(name: str) -> str:
     """A group's name as it stands in metadata."""
-    return name if _BARE.fullmatch(name) else json.dumps(name)
+    if _BARE.fullmatch(name):
+        return name
+    import json  # seldom needed, and git waits for what is imported
+
+    return json.dumps(name)
 
 
 def quote_all(names: Sequence[str]) -> Sequence[str]:
@@ -36,7 +39,11 @@ def quote_all(names: Sequence[str]) -> Sequence[str]:
 
 def unquote(text: str) -> str:
     """A group's name, from how it stands in metadata."""
-    name = json.loads(text) if text.startswith('"') else text
+    if not text.startswith('"'):
+        return text
+    import json  # as above
+
+    name = json.loads(text)
     if not isinstance(name, str):
         raise ValueError(f"the name {text!r} is no string")
     return name

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -179,6 +178,8 @@ class Plugins:
         offer = offer or self.offers(hook).get(name)
         if offer:
             return offer
+        import shlex  # seldom needed, and git waits for what is imported
+
         kind = hook.removeprefix("theta_").replace("_", " ")
         kind = kind.removesuffix("ies") + "y" if kind.endswith("ies") else kind.removesuffix("s")
         broken = "".join(f"\nBroken plugin: {failure}" for failure in self.failures)

@@ -5,7 +5,6 @@ skeleton -> table -> every run decoded in file order -> one digest over all that
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from typing import NamedTuple
@@ -190,6 +189,8 @@ def content(
 
 
 def _other_file(rebuilt: Rebuilt, found: str) -> PackError:
+    import shlex  # seldom needed, and git waits for what is imported
+
     return PackError(
         f"{rebuilt.path}: what its packs hold is not the file that its metadata describes: {found}",
         remedy="The metadata was changed by hand, or mixed line by line by git merge -X; "

@@ -124,6 +124,34 @@ def test_an_unchanged_file_is_cleaned_without_reading_any_format(tracked, import
     found = importing()
     assert "git_theta" in found
     assert found & {*FRAMEWORKS, "numpy", "zstandard", "msgpack", "pluggy", "click"} == set()
+    assert found & {"dataclasses", "hashlib", "inspect", "json", "shlex", "tempfile"} == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "seldom"),
+    [
+        ("add", {"dataclasses", "shlex", "tempfile", "theta_pytorch.archive", "zipfile"}),
+        ("checkout", {"dataclasses", "hashlib", "json", "shlex", "tempfile", "theta_pytorch"}),
+    ],
+)
+def test_a_changed_file_waits_for_nothing_that_is_seldom_needed(command, seldom):
+    script = """
+import sys
+from importlib import import_module
+from git_theta.git.meanwhile import COMMANDS
+for name in ("git_theta.git.answers", *COMMANDS[sys.argv[1]]):
+    import_module(name)
+if sys.argv[1] == "add":
+    from git_theta.formats import builtin
+    from theta_pytorch import plugin
+    for module in (builtin, plugin):
+        module.theta_checkpoint_formats()
+print(*sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, command], capture_output=True, text=True, check=True
+    )
+    assert seldom.isdisjoint(done.stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ of a sharded checkpoint is a file like any other: git stores it as it is.
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -69,6 +67,8 @@ class Safetensors(CheckpointFormat):
         keeps one page, and the true bytes are put in their place while the file is copied. The
         library writes metadata in another order each time, so it is put in here, in its own order.
         """
+        import tempfile  # here, since a filter writes none
+
         metadata = read_header(template)[0].metadata if template else {}
         with tempfile.TemporaryDirectory(dir=_folder_of(out)) as folder:
             path = Path(folder, "zeros.safetensors")
@@ -98,6 +98,8 @@ def _folder_of(out: BinaryIO) -> Path | None:
 def _join_header(metadata: Mapping[str, str], text: bytes) -> bytes:
     """A header with its length, padded with spaces to eight bytes as the library does it."""
     if metadata:
+        import json
+
         texts = json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
         comma = b"," if text != b"{}" else b""
         text = b'{"__metadata__":' + texts + comma + text.removeprefix(b"{")

@@ -6,7 +6,6 @@ entry stays in the skeleton, and a zip bomb is a few bytes like any others.
 
 from __future__ import annotations
 
-import zipfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from typing import BinaryIO
@@ -88,6 +87,8 @@ class Zip(CheckpointFormat):
                 "Expected an .npz of uncompressed arrays, other zip files can only be read",
                 remedy="Save the checkpoint with its own framework",
             )
+        import zipfile  # which only writing takes
+
         with zipfile.ZipFile(out, "w") as archive:
             for name, tensor in tensors.items():
                 with archive.open(name + _NPY, "w", force_zip64=True) as entry:

@@ -91,7 +91,6 @@ class Delayed:
         """
         from git_theta.git.caller import only_reads
         from git_theta.plugins import installed
-        from git_theta.remotes.obtain import lacking_packs
         from git_theta.smudge import rebuild
 
         store = self._repository.store
@@ -100,6 +99,8 @@ class Delayed:
         except MissingPackError:
             if only_reads():
                 raise
+            from git_theta.remotes.obtain import lacking_packs
+
             need = Need(path, blob, lacking_packs(self._repository, metadata, path))
             vain = not self._vain.isdisjoint(need.packs)
             if vain or not self._obtain([need]):

@@ -8,7 +8,6 @@ where some configuration may say something.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -76,6 +75,8 @@ def join(store: Path, packs: PackFolder, folder: Path) -> None:
     StoreError
         When the store cannot be written to.
     """
+    import hashlib  # seldom needed, and git waits for what is imported
+
     place = store / _USERS / hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]
     own = PackFolder(folder / "theta" / "objects")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -173,6 +172,8 @@ def _in_tree(revision: str, paths: Sequence[str], *, everywhere: bool) -> list[L
     A scratch index is made of it: git refuses paths then that must not be written, takes
     pathspecs as it does for the index, and reads the attributes of that time.
     """
+    import tempfile  # not where a filter asks for what is in the index
+
     tree = find_tree(revision)
     if not tree:
         raise GitError(

@@ -106,15 +106,13 @@ class PackFolder(Store):
         StoreError
             When the folder cannot be written to.
         """
-        import tempfile  # which only writers need
-
+        path = self.temporary / f"pack-{os.urandom(8).hex()}"  # tempfile takes 5 ms to import
         try:
             self.temporary.mkdir(parents=True, exist_ok=True)
-            fd, name = tempfile.mkstemp(prefix="pack-", dir=self.temporary)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as fault:
             raise StoreError(f"Cannot write to the store {self.folder}: {fault}") from fault
-        os.close(fd)
-        return Path(name)
+        return path
 
     def adopt(self, file: Path, pack: str, *, flush: bool = True) -> Path:
         """Give a finished file from :meth:`new_file` its name.

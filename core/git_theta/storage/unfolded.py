@@ -7,7 +7,6 @@ name, so that memory does not grow with it; the rest stays where it is.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from operator import itemgetter
@@ -17,13 +16,15 @@ from typing import IO, NamedTuple
 from git_theta.checkpoint import Buffer, Layout, check_layout
 from git_theta.crew import Crew, can_fork
 from git_theta.errors import CheckpointError, FormatMismatch, LimitExceeded, PackError, StoreError
-from git_theta.frames import unfold
 from git_theta.joined import Joined
 from git_theta.metadata import MAX_ITEMS
 from git_theta.parallel import worker_count
 from git_theta.source import FileSource, Source
 from git_theta.storage.interface import Advance, unwatched
 from git_theta.table import MAX_MORE, MAX_RATIO, MAX_RECIPE
+
+Unfold = Callable[[Source, Callable[[bytes | memoryview], None]], bytes | None]
+"""Opens a frame: gives its recipe, None if there is none, and its content to a function."""
 
 MUCH = 8 * 2**20
 """Bytes to open for which processes are forked."""
@@ -103,6 +104,8 @@ def unfolded(
 
 def _aside(folder: Path) -> IO[bytes]:
     """A file without a name."""
+    import tempfile  # here, since few files have anything to open
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryFile(dir=folder, buffering=0)
@@ -136,12 +139,14 @@ def _open_all(
     begin: Callable[[], None],
 ) -> dict[int, _Place]:
     """Write what is in frames, then their recipes; where they lie of those that can be opened."""
+    from git_theta.frames import unfold  # here, and before processes are forked
+
     starts, end = {}, 0
     for number, buffer in chosen.items():
         starts[number], end = end, end + buffer.decoded
 
     def work(number: int) -> Iterator[bytes]:
-        yield _open(file, chosen[number], fd, starts[number])
+        yield _open(file, chosen[number], fd, starts[number], unfold)
 
     places = {}
     for number, recipe in _on_all_cores(work, chosen, begin):
@@ -169,7 +174,7 @@ def _on_all_cores(
             yield from ((number, recipe) for recipe in crew.results(task))
 
 
-def _open(file: Source, buffer: Buffer, fd: int, start: int) -> bytes:
+def _open(file: Source, buffer: Buffer, fd: int, start: int, unfold: Unfold) -> bytes:
     """Write a frame's numbers; its recipe, b"" where it cannot be opened."""
     end = start + buffer.decoded
     at = start

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from git_theta.checkpoint import Layout
 from git_theta.errors import FormatMismatch
 from git_theta.formats.interface import CheckpointFormat, ScanContext, TensorData
 from git_theta.formats.zip_directory import read_entries, splice_stored
 from git_theta.source import Source
-from theta_pytorch.archive import PICKLE, is_torchscript, open_archive, parse_archive
-from theta_pytorch.layout import Parsed
-from theta_pytorch.pickles.pause import collector_paused
+
+if TYPE_CHECKING:
+    from theta_pytorch.layout import Parsed
 
 _ZIP = b"PK\x03\x04"
 
@@ -54,6 +54,10 @@ class PyTorch(CheckpointFormat):
 
 
 def _parse(file: Source) -> Parsed:
+    # here, since git waits for what is imported, and most files are of another format
+    from theta_pytorch.archive import PICKLE, is_torchscript, open_archive, parse_archive
+    from theta_pytorch.pickles.pause import collector_paused
+
     archive = open_archive(file)
     if is_torchscript(archive):
         raise FormatMismatch("Expected a checkpoint, found a TorchScript program")

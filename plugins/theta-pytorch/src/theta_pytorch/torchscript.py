@@ -8,8 +8,6 @@ from git_theta.checkpoint import Layout
 from git_theta.errors import FormatMismatch
 from git_theta.formats.interface import CheckpointFormat, ScanContext
 from git_theta.source import Source
-from theta_pytorch.archive import CONSTANTS, PICKLE, is_torchscript, open_archive, parse_archive
-from theta_pytorch.pickles.pause import collector_paused
 from theta_pytorch.pytorch_zip import splice_storages
 
 
@@ -28,6 +26,16 @@ class TorchScript(CheckpointFormat):
 
     def scan(self, file: Source, context: ScanContext) -> Layout:
         """Find the tensors by the path at which they hang in the module."""
+        # here, since git waits for what is imported, and most files are of another format
+        from theta_pytorch.archive import (
+            CONSTANTS,
+            PICKLE,
+            is_torchscript,
+            open_archive,
+            parse_archive,
+        )
+        from theta_pytorch.pickles.pause import collector_paused
+
         archive = open_archive(file)
         if not is_torchscript(archive):
             raise FormatMismatch(f"Expected a record {CONSTANTS} in the zip file, found none")
