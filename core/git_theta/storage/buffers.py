@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain, count
+from itertools import chain, count, islice
 from typing import Any, NamedTuple
 
 from git_theta.crew import Crew, can_fork
@@ -30,7 +30,9 @@ CHOOSERS = 2
 AHEAD = 64 * 2**20
 """Bytes of buffers that processes work on while a giant before them takes its time."""
 MUCH = 4 * 2**20
-"""Bytes in a batch that have something to be compared with for which processes are forked."""
+"""Bytes that have something to be compared with for which processes are forked,"""
+LOOKED = 4 * BATCH
+"""and how many buffers are looked at for them."""
 
 
 def store_buffers(
@@ -67,8 +69,9 @@ def store_buffers(
 
 
 def _encoded(store: LocalStore, plugins: Plugins, wanted: Iterable[Wanted]) -> Iterator[Encoded]:
-    batches = Batches(wanted)
-    first = batches.read(0)
+    rest = iter(wanted)
+    first = list(islice(rest, LOOKED))
+    batches = Batches(chain(first, rest))
     much = sum(one.data.size for one in first if one.comparable) >= MUCH
     if much and worker_count() > 1 and can_fork():
         return _in_crew(store, plugins, batches)
