@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from git_theta import compiled
 from git_theta.serializers import planes
 from git_theta.source import BytesSource
-from git_theta.updates import changes, elementwise, factors, matrix, residual, sharpen
+from git_theta.updates import changes, elementwise, factors, matrix, residual, sharpen, sparse
 
 pytestmark = pytest.mark.skipif(not compiled.kernels, reason="installed without a compiler")
 
-USERS = (planes, changes, elementwise, factors, matrix, residual, sharpen)
+USERS = (planes, changes, elementwise, factors, matrix, residual, sharpen, sparse)
 SPECIAL = {
     "BF16": [0, 0x8000, 1, 0x7F7F, 0xFF7F, 0x7F80, 0xFF80, 0x7FC0, 0xFFFF, 0x7F81, 0x0080],
     "F32": [0, 2**31, 1, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFFFFFFF, 0x7F800001],
@@ -129,14 +129,34 @@ def test_low_rank_predictions(
     assert fast.tobytes() == slow.tobytes()
 
 
-@given(st.integers(0, 2**32), SIZES, st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 7, 100]))
+@given(
+    st.integers(0, 2**32),
+    SIZES.filter(bool),
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from([1, 7, 100]),
+)
 def test_where_numbers_differ(seed: int, count: int, width: int, every: int) -> None:
     base = words(seed, count, width)
     new = base.copy()
     new[::every] ^= new.dtype.type(1)
-    assert compiled.kernels
-    found = compiled.kernels.differ(new, base)
-    assert found.tolist() == np.flatnonzero(new != base).tolist()
+    dtype = f"U{8 * width}"
+
+    def told_and_made() -> tuple[list[bytes], bytes]:
+        found = changes.Changes.found(
+            *map(BytesSource, (new.tobytes(), base.tobytes())), dtype, most=1
+        )
+        assert found is not None
+        told = [found.counts.tobytes()]
+        told += [bytes(x.read(0, x.size)) for x in (found.gaps(), found.values())]
+        update = sparse._update(
+            found.counts, (found.gaps(), found.differences()), dtype, True, BytesSource(b"")
+        )
+        made = sparse.Sparse().decode(update, [BytesSource(base.tobytes())], dtype, new.nbytes)
+        return told, bytes(made.read(0, made.size))
+
+    fast, slow = both(told_and_made)
+    assert fast == slow
+    assert fast[1] == new.tobytes()
 
 
 @given(st.integers(0, 2**32), SIZES, st.sampled_from(["BF16", "F32"]))
@@ -146,15 +166,24 @@ def test_what_sharpens(seed: int, count: int, dtype: str) -> None:
     assert (fast.dtype, fast.tobytes()) == (slow.dtype, slow.tobytes())
     weights, same = both(lambda: sharpen._weights(new, dtype, 0.001))
     assert weights.tobytes() == same.tobytes()
-    missed = np.random.default_rng(seed).standard_normal(count).astype(fast.dtype)
 
-    def weighed() -> bytes:
-        out = missed.copy()
-        sharpen._weigh(fast, weights, out)
-        return out.tobytes()
 
-    one, other = both(weighed)
-    assert one == other
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 20),
+    st.integers(1, 70),
+    st.integers(1, 9),
+    st.sampled_from(["<f4", "<f8"]),
+)
+def test_what_factors_miss(seed: int, rows: int, columns: int, rank: int, real: str) -> None:
+    """Sums of inexact products: equal up to rounding."""
+    random = np.random.default_rng(seed)
+    shapes = (rows, columns), (rows, rank), (rank, columns)
+    arrays = [random.standard_normal(shape).astype(real) for shape in shapes]
+    weights = random.random((rows, columns)).astype("<f4")
+    fast, slow = both(lambda: sharpen._missed(*arrays, weights))
+    assert fast.dtype == slow.dtype
+    np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-4 if real == "<f4" else 1e-12)
 
 
 @given(st.integers(0, 2**32), SIZES)
@@ -178,7 +207,7 @@ def test_words_that_begin_anywhere() -> None:
     odd = np.frombuffer(data, "<u2", offset=1)
     assert not odd.flags.aligned
     assert compiled.kernels
-    assert compiled.kernels.differ(odd, odd.copy()).size == 0
+    assert compiled.kernels.changes(odd, odd.copy())[1].size == 0
     assert compiled.kernels.split(odd, False)[1].tobytes() == data[2::2]
 
 
@@ -186,7 +215,7 @@ def test_sizes_that_do_not_fit() -> None:
     assert compiled.kernels
     one, other = np.zeros(8, "<u2"), np.zeros(9, "<u2")
     with pytest.raises(ValueError, match="sizes that fit"):
-        compiled.kernels.differ(one, other)
+        compiled.kernels.changes(one, other)
     with pytest.raises(ValueError, match="sizes that fit"):
         compiled.kernels.missed(one, one, 7, 255, other)
     with pytest.raises(ValueError, match="sizes that fit"):

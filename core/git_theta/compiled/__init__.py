@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+BLOCK = 2**16
+"""Words of a block of changes."""
 _LOW_RANK = {("BF16", 4): "bf16", ("BF16", 8): "bf16_wide", ("F32", 8): "f32_wide"}
 _NAMES = {0: "kernels.so", 2: "kernels.so", 3: "kernels-v3.so", 4: "kernels-v4.so"}
 
@@ -93,13 +95,50 @@ class Kernels:
         self._call(f"join_{8 * width}", starts, words, count, int(rotate))
         return words
 
-    def differ(self, new: Array, base: Array) -> NDArray[np.int32]:
-        """The numbers of the words in which two arrays differ, ascending."""
-        _expect(new.dtype == base.dtype and new.size == base.size < 2**31)
-        where = np.empty(new.size + 1, np.int32)
-        new, base = _aligned(new), _aligned(base)
-        found = self._call(f"differ_{8 * new.itemsize}", new, base, where, new.size)
-        return where[:found].copy()
+    def changes(self, new: Array, base: Array) -> tuple[Array, Array, Array, Array]:
+        """Where and how words differ, as :mod:`git_theta.updates.changes` tells it.
+
+        Returns
+        -------
+        tuple
+            Counts of each block of 65,536 words; then of each change: 16 bits of the gap before it,
+            its new bits, and its difference in zigzag order.
+        """
+        _expect(new.dtype == base.dtype and new.size == base.size)
+        counts = np.empty(-(-new.size // BLOCK), "<u4")
+        of_each = [np.empty(new.size, kind) for kind in ("<u2", new.dtype, new.dtype)]
+        args = _aligned(new), _aligned(base), new.size, counts, *of_each
+        found = self._call(f"changes_{8 * new.itemsize}", *args)
+        gaps, values, differences = (array[:found].copy() for array in of_each)
+        return counts, gaps, values, differences
+
+    def patch(
+        self,
+        out: Array,
+        first: int,
+        total: int,
+        block: int,
+        told: tuple[Array, Array, Array],
+        *,
+        add: bool,
+    ) -> bool:
+        """Change words ``first`` and on, of ``total``, by what :meth:`changes` told of blocks.
+
+        Parameters
+        ----------
+        told
+            Counts of the blocks from ``block`` on, and gaps and values (or differences, which are
+            added) of their changes.
+
+        Returns
+        -------
+        Whether all changes lie in their blocks; else some of them were made.
+        """
+        counts, gaps, values = told
+        _expect(counts.dtype == "<u4" and gaps.dtype == "<u2" and values.dtype == out.dtype)
+        _expect(int(counts.sum()) == gaps.size == values.size)
+        args = first, out.size, total, block, counts.size, counts, _aligned(gaps), _aligned(values)
+        return self._call(f"patch_{8 * out.itemsize}", out, *args, int(add)) >= 0
 
     def widen_bf16(self, bits: Array) -> NDArray[np.float32]:
         """BF16 numbers as binary32."""
@@ -128,11 +167,15 @@ class Kernels:
         self._call(f"weights_{kind}", _aligned(bits), least, out, bits.size)
         return out
 
-    def weigh(self, difference: Array, weights: Array, missed: Array) -> None:
-        """``missed = (difference - missed) * weights``; binary32 weights."""
-        _expect(difference.size == weights.size == missed.size and weights.itemsize == 4)
-        _expect(difference.dtype == missed.dtype)
-        self._call(f"weigh_f{8 * missed.itemsize}", difference, weights, missed, missed.size)
+    def weighed(self, difference: Array, left: Array, right: Array, weights: Array) -> Array:
+        """``(difference - left @ right) * weights``, of floats, with weights of binary32."""
+        (rows, rank), columns = left.shape, right.shape[1]
+        _expect(left.dtype == right.dtype == difference.dtype and weights.itemsize == 4)
+        _expect(difference.shape == weights.shape == (rows, columns) and right.shape[0] == rank)
+        out = np.empty_like(difference)
+        args = left, right, difference, weights, out, rows, rank, columns
+        self._call(f"weighed_f{8 * out.itemsize}", *args)
+        return out
 
     def _call(self, name: str, *args: Any) -> int:
         function = getattr(self._library, f"theta_{name}")

@@ -9,6 +9,10 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* 0, -1, 1, -2 as 0, 1, 2, 3, modulo 2^BITS, and back */
+#define ZIGZAG(WORD, SIGNED, BITS, x) (WORD)((WORD)((x) << 1) ^ (WORD)((SIGNED)(x) >> (BITS - 1)))
+#define UNZIGZAG(WORD, x) (WORD)(((x) >> 1) ^ (WORD) - ((x)&1))
+
 /* ---- low rank: round(base + left @ right) ---------------------------------------------------- */
 
 /* Products of factors are exact, in whatever order they are summed and with fused multiply-adds or
@@ -147,8 +151,7 @@ enum { KEYS = 2048, QUARTERS = 4 };
         uint32_t at[QUARTERS][KEYS];                                                               \
         starts_##BITS(predicted, n, shift, mask, at);                                              \
         QUARTERED(WORD, WORD missed = (WORD)(new[i] - predicted[i]);                               \
-                  out[at[q][key]++] =                                                              \
-                      (WORD)((WORD)(missed << 1) ^ (WORD)((SIGNED)missed >> (BITS - 1))));         \
+                  out[at[q][key]++] = ZIGZAG(WORD, SIGNED, BITS, missed));                         \
     }                                                                                              \
     /* what was missed, added to what was predicted */                                             \
     void theta_restored_##BITS(const WORD *stored, const WORD *predicted, WORD *out, int64_t n,    \
@@ -156,7 +159,7 @@ enum { KEYS = 2048, QUARTERS = 4 };
         uint32_t at[QUARTERS][KEYS];                                                               \
         starts_##BITS(predicted, n, shift, mask, at);                                              \
         QUARTERED(WORD, WORD missed = stored[at[q][key]++];                                        \
-                  out[i] = (WORD)(predicted[i] + ((missed >> 1) ^ (WORD) - (missed & 1))));        \
+                  out[i] = (WORD)(predicted[i] + UNZIGZAG(WORD, missed)));                         \
     }
 
 SORTED(uint8_t, int8_t, 8)
@@ -199,35 +202,68 @@ PLANES(uint64_t, 64)
 
 /* ---- where numbers differ ---------------------------------------------------------------------- */
 
-/* The numbers (below 2^31 of them) in which `new` differs from `base`, ascending; how many. `where`
-   has room for n + 1. */
-#define DIFFER(WORD, BITS)                                                                         \
-    INLINE int64_t differ_##BITS(const WORD *new, const WORD *base, int32_t *where, int64_t n) {   \
-        int64_t found = 0, i = 0;                                                                  \
-        for (; i + 64 <= n; i += 64) {                                                             \
-            WORD any = 0;                                                                          \
-            for (int j = 0; j < 64; j++) any |= new[i + j] ^ base[i + j];                          \
-            if (!any) continue;                                                                    \
-            for (int j = 0; j < 64; j++) {                                                         \
-                where[found] = (int32_t)(i + j);                                                   \
-                found += new[i + j] != base[i + j];                                                \
+enum { BLOCK = 65536, GROUP = 64 };
+
+/* Of each number in which `new` differs from `base`: the gap to the one before or to its block's
+   begin, its bits, and its difference in zigzag order; each has room for n. Counts of blocks; how
+   many in all. */
+#define CHANGES(WORD, SIGNED, BITS)                                                                \
+    int64_t theta_changes_##BITS(const WORD *new, const WORD *base, int64_t n, uint32_t *counts,   \
+                                 uint16_t *gaps, WORD *values, WORD *differences) {                \
+        int64_t found = 0;                                                                         \
+        for (int64_t start = 0; start < n; start += BLOCK) {                                       \
+            int64_t end = start + BLOCK < n ? start + BLOCK : n, before = start - 1;               \
+            int64_t first = found;                                                                 \
+            for (int64_t i = start; i < end; i += GROUP) {                                         \
+                int64_t last = i + GROUP < end ? i + GROUP : end;                                  \
+                WORD any = 0;                                                                      \
+                for (int64_t j = i; j < last; j++) any |= new[j] ^ base[j];                        \
+                if (!any) continue;                                                                \
+                int64_t here[GROUP + 1];                                                           \
+                int count = 0;                                                                     \
+                for (int64_t j = i; j < last; j++) {                                               \
+                    here[count] = j;                                                               \
+                    count += new[j] != base[j];                                                    \
+                }                                                                                  \
+                for (int k = 0; k < count; k++) {                                                  \
+                    int64_t at = here[k];                                                          \
+                    WORD difference = (WORD)(new[at] - base[at]);                                  \
+                    gaps[found] = (uint16_t)(at - before - 1);                                     \
+                    values[found] = new[at];                                                       \
+                    differences[found] = ZIGZAG(WORD, SIGNED, BITS, difference);                   \
+                    before = at;                                                                   \
+                    found++;                                                                       \
+                }                                                                                  \
             }                                                                                      \
-        }                                                                                          \
-        for (; i < n; i++) {                                                                       \
-            where[found] = (int32_t)i;                                                             \
-            found += new[i] != base[i];                                                            \
+            counts[start / BLOCK] = (uint32_t)(found - first);                                     \
         }                                                                                          \
         return found;                                                                              \
     }                                                                                              \
-    int64_t theta_differ_##BITS(const WORD *new, const WORD *base, int32_t *where,          \
-                                       int64_t n) {                                                \
-        return differ_##BITS(new, base, where, n);                                                 \
+    /* Changes numbers `first` and on, `n` of them, by what blocks from `block` on say of them: sets \
+       bits, or adds differences. The number of changes; -1 where one lies beyond its block or the \
+       `total` of numbers. */                                                                      \
+    int64_t theta_patch_##BITS(WORD *out, int64_t first, int64_t n, int64_t total, int64_t block,  \
+                               int64_t blocks, const uint32_t *counts, const uint16_t *gaps,       \
+                               const WORD *values, int64_t add) {                                  \
+        int64_t done = 0;                                                                          \
+        for (int64_t b = 0; b < blocks; b++) {                                                     \
+            int64_t start = (block + b) * BLOCK, at = start - 1;                                   \
+            int64_t end = start + BLOCK < total ? start + BLOCK : total;                           \
+            for (uint32_t k = 0; k < counts[b]; k++, done++) {                                     \
+                at += gaps[done] + 1;                                                              \
+                if (at >= end) return -1;                                                          \
+                if (at < first || at >= first + n) continue;                                       \
+                WORD value = values[done];                                                         \
+                out[at - first] = add ? (WORD)(out[at - first] + UNZIGZAG(WORD, value)) : value;   \
+            }                                                                                      \
+        }                                                                                          \
+        return done;                                                                               \
     }
 
-DIFFER(uint8_t, 8)
-DIFFER(uint16_t, 16)
-DIFFER(uint32_t, 32)
-DIFFER(uint64_t, 64)
+CHANGES(uint8_t, int8_t, 8)
+CHANGES(uint16_t, int16_t, 16)
+CHANGES(uint32_t, int32_t, 32)
+CHANGES(uint64_t, int64_t, 64)
 
 /* ---- BF16 as binary32 -------------------------------------------------------------------------- */
 
@@ -288,16 +324,48 @@ void theta_weights_f32(const uint32_t *new, uint32_t least, uint32_t *out, int64
     for (int64_t i = 0; i < n; i++) out[i] = weight(new[i], least);
 }
 
-/* missed = (difference - missed) * weights */
-void theta_weigh_f32(const float *difference, const float *weights, float *missed,
-                            int64_t n) {
-    for (int64_t i = 0; i < n; i++) missed[i] = (difference[i] - missed[i]) * weights[i];
-}
+/* out = (difference - left @ right) * weights; left [rows, rank], right [rank, columns] */
+#define WEIGHED(NAME, REAL, VECTOR, FEW)                                                           \
+    INLINE void weighed_##NAME(const REAL *left, const REAL *right, const REAL *difference,        \
+                               const float *weights, REAL *out, int rows, int64_t rank,            \
+                               int64_t columns) {                                                  \
+        enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                              \
+        int64_t c = 0;                                                                             \
+        for (; c + LANES <= columns; c += LANES) {                                                 \
+            VECTOR sum[8] = {{0}};                                                                 \
+            for (int64_t r = 0; r < rank; r++) {                                                   \
+                VECTOR here = *(const VECTOR *)(right + r * columns + c);                          \
+                for (int k = 0; k < rows; k++) sum[k] += left[k * rank + r] * here;                \
+            }                                                                                      \
+            for (int k = 0; k < rows; k++) {                                                       \
+                int64_t at = k * columns + c;                                                      \
+                VECTOR weight = __builtin_convertvector(*(const FEW *)(weights + at), VECTOR);     \
+                *(VECTOR *)(out + at) = (*(const VECTOR *)(difference + at) - sum[k]) * weight;    \
+            }                                                                                      \
+        }                                                                                          \
+        for (; c < columns; c++)                                                                   \
+            for (int k = 0; k < rows; k++) {                                                       \
+                REAL sum = 0;                                                                      \
+                for (int64_t r = 0; r < rank; r++)                                                 \
+                    sum += left[k * rank + r] * right[r * columns + c];                            \
+                int64_t at = k * columns + c;                                                      \
+                out[at] = (difference[at] - sum) * weights[at];                                    \
+            }                                                                                      \
+    }                                                                                              \
+    void theta_weighed_##NAME(const REAL *left, const REAL *right, const REAL *difference,         \
+                              const float *weights, REAL *out, int64_t rows, int64_t rank,         \
+                              int64_t columns) {                                                   \
+        int64_t row = 0, at;                                                                       \
+        for (; at = row * columns, row + 8 <= rows; row += 8)                                      \
+            weighed_##NAME(left + row * rank, right, difference + at, weights + at, out + at, 8,   \
+                           rank, columns);                                                         \
+        for (; at = row * columns, row < rows; row++)                                              \
+            weighed_##NAME(left + row * rank, right, difference + at, weights + at, out + at, 1,   \
+                           rank, columns);                                                         \
+    }
 
-void theta_weigh_f64(const double *difference, const float *weights, double *missed,
-                            int64_t n) {
-    for (int64_t i = 0; i < n; i++) missed[i] = (difference[i] - missed[i]) * weights[i];
-}
+WEIGHED(f32, float, floats, floats)
+WEIGHED(f64, double, doubles, floats_few)
 
 /* ---- which of the libraries to take ------------------------------------------------------------ */
 

@@ -94,10 +94,12 @@ class Changes:
         count = min(self._step, self._new.size // self._words.itemsize - first)
         news = read_words(self._new, first, count, self._words)
         bases = read_words(self._base, first, count, self._words)
+        if kernels:
+            return _Run(*kernels.changes(news, bases))
         counts, gaps, values, differences = [], [], [], []
         for at in range(0, count, _STEP):
             new, base = news[at : at + _STEP], bases[at : at + _STEP]
-            where = kernels.differ(new, base) if kernels else np.flatnonzero(new != base)
+            where = np.flatnonzero(new != base)
             counts.append(np.bincount(where // BLOCK, minlength=-(-len(new) // BLOCK)))
             gaps.append(gaps_between(where))
             values.append(new[where])

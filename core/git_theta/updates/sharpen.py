@@ -53,11 +53,9 @@ def sharpen(
         mean = (weights @ ones[: matrix.columns])[:, None] / np.float32(matrix.columns)
         weight += ones[: len(weights)] @ weights
         here = difference @ solve if left is None else left[row : row + step].astype(real)
-        missed = here @ other
-        _weigh(difference, weights, missed)
+        missed = _missed(difference, here, other, weights)
         here += (missed @ solve) / mean
-        np.matmul(here, other, out=missed)
-        _weigh(difference, weights, missed)
+        missed = _missed(difference, here, other, weights)
         moved[row : row + step] = here
         pull += here.T @ missed
         gram += here.T @ here
@@ -76,13 +74,14 @@ def _floor(matrix: Matrix, rank: int) -> float:
     return min(2.0**60, max(2.0**-60, share * typical))
 
 
-def _weigh(difference: Floats, weights: Floats, missed: Floats) -> None:
-    """``missed = (difference - missed) * weights``."""
+def _missed(difference: Floats, left: Floats, right: Floats, weights: Floats) -> Floats:
+    """What factors miss of a difference, weighed."""
     if kernels:
-        kernels.weigh(difference, weights, missed)
-        return
+        return kernels.weighed(difference, left, right, weights)
+    missed: Floats = left @ right
     np.subtract(difference, missed, out=missed)
     missed *= weights
+    return missed
 
 
 def _weights(bits: Bits, dtype: str, floor: float) -> Floats:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from git_theta.compiled import kernels
 from git_theta.dtypes import BITS, SCALAR
 from git_theta.errors import PackError
 from git_theta.joined import Joined
@@ -160,6 +161,10 @@ def _value_dtype(dtype: str) -> str:
     return SCALAR.get(dtype, dtype) if BITS[dtype] >= 8 else "U8"
 
 
+def _beyond() -> PackError:
+    return PackError("Expected positions inside their block, found one beyond its end")
+
+
 class _Patched:
     """Predicts the numbers of a base with what changed in them; see ``residual.Predict``."""
 
@@ -183,6 +188,12 @@ class _Patched:
         if not count:
             return
         gaps = read_words(self._gaps, at, count, np.dtype("<u2"))
+        if kernels:
+            counts = np.diff(starts[block : end + 1]).astype("<u4")
+            told = counts, gaps, read_words(self._values, at, count, self._words)
+            if not kernels.patch(out, first, self._total, block, told, add=self._differ):
+                raise _beyond()
+            return
         where = self._positions(gaps, np.array(starts[block : end + 1], _INT) - at, block)
         low, high = np.searchsorted(where, (first, first + len(out)))
         values = read_words(self._values, at + int(low), int(high - low), self._words)
@@ -201,7 +212,7 @@ class _Patched:
         limits = np.minimum(bases + BLOCK, self._total)
         filled = counts > 0
         if (where[starts[1:][filled] - 1] >= limits[filled]).any():
-            raise PackError("Expected positions inside their block, found one beyond its end")
+            raise _beyond()
         return where
 
     def _changes_before(self) -> list[int]:

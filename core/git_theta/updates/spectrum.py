@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import blake3
 import numpy as np
+from numpy.typing import NDArray
 
 from git_theta.updates.elementwise import Floats
 from git_theta.updates.factors import MAX_ENTRIES, MAX_RANK
@@ -61,13 +63,21 @@ def space_of(sample: Floats) -> Space:
 
 def _greatest(gram: Floats, count: int) -> tuple[Floats, Floats]:
     """The greatest eigenvalues of a matrix and their vectors, by subspace iteration."""
-    space: Floats = np.random.default_rng(0).standard_normal((len(gram), count))
+    space: Floats = _anything(len(gram), count).astype(gram.dtype)
     for _ in range(4):
         space = gram @ space
         space = space @ whiten(space.T @ space)
     space = space @ whiten(space.T @ space)  # once more for what rounding left
     values, turn = eigen(space.T @ (gram @ space))
     return values, space @ turn
+
+
+def _anything(rows: int, columns: int) -> NDArray[np.int8]:
+    """Signs without a pattern, 1 or -1, the same every time: numpy.random is imported in 10 ms."""
+    count = rows * columns
+    bits = np.frombuffer(blake3.blake3(b"signs").digest(-(-count // 8)), np.uint8)
+    signs = 2 * np.unpackbits(bits, count=count).astype(np.int8) - 1
+    return signs.reshape(rows, columns)
 
 
 def _start(matrix: Matrix, limit: int) -> Floats | None:
@@ -86,8 +96,7 @@ def _start(matrix: Matrix, limit: int) -> Floats | None:
         return None
     wanted = min(rank + 8 + rank // 4, len(space.values), 2 * limit)
     if sample.shape[1] < matrix.columns:
-        shape = (matrix.columns, wanted)
-        return np.random.default_rng(0).standard_normal(shape, np.float32).astype(sample.dtype)
+        return _anything(matrix.columns, wanted).astype(sample.dtype)
     top = space.values[:wanted]
     scale = 1 / np.maximum(top, 1e-12 * top[0])
     found: Floats = sample.T @ (space.vectors[:, :wanted] * scale).astype(sample.dtype)
