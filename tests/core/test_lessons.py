@@ -218,4 +218,5 @@ def test_little_is_held_of_giants(
         held.clear()
         monkeypatch.setattr(buffers_module, "MUCH", 0)
         store_buffers(store, Plugins(), news)
-    assert 0 < max(held) < old.nbytes / 2
+    # of its four blocks one that came, and one that is coming
+    assert 0 < max(held) < 0.75 * old.nbytes
