@@ -30,6 +30,7 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
         self._library = library
+        self._functions: dict[str, Any] = {}
         self.name = name
         """The library's file."""
 
@@ -178,8 +179,10 @@ class Kernels:
         return out
 
     def _call(self, name: str, *args: Any) -> int:
-        function = getattr(self._library, f"theta_{name}")
-        function.restype = ctypes.c_int64
+        function = self._functions.get(name)
+        if function is None:
+            function = self._functions[name] = getattr(self._library, f"theta_{name}")
+            function.restype = ctypes.c_int64
         found: int = function(*map(_argument, args))
         return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations, islice, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,13 +90,22 @@ def _fit(columns: Array, target: Array) -> _Fit:
     lengths = np.sqrt(np.einsum("ij,ij->i", basis, basis)) + 1e-300
     scaled = basis / lengths[:, None]
     gram = scaled @ scaled.T
-    inverse: Any = np.linalg.pinv(gram, rcond=1e-12, hermitian=True)
+    inverse = _inverse(gram)
     weights = inverse @ (scaled @ target)
     weights += inverse @ (scaled @ (target - weights @ scaled))  # what the first solution missed
     left = target - weights @ scaled
     noise = float(np.sqrt(np.mean(left * left)))
     errors = noise * np.sqrt(np.abs(np.diag(inverse))) / lengths
     return _Fit(weights / lengths, errors, noise)
+
+
+def _inverse(gram: Array) -> Array:
+    """The pseudoinverse of a small matrix, symmetric and without negative eigenvalues."""
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > 1e-12 * values[-1]
+    some = vectors[:, kept]
+    inverse: Array = (some / values[kept]) @ some.T
+    return inverse
 
 
 def _basis(columns: Array) -> Array:
