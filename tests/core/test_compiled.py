@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -227,6 +228,17 @@ def test_sizes_that_do_not_fit() -> None:
     apart = np.zeros((4, 4), "<u2")[:, 0]
     with pytest.raises(ValueError, match="sizes that fit"):
         compiled.kernels.widen_bf16(apart)
+
+
+def test_integers_are_passed_as_they_are_taken() -> None:
+    """A machine of 32 bits has other places for shorter ones on its stack."""
+    source = Path(compiled.__file__).with_name("kernels.c").read_text()
+    found = re.findall(r"\btheta_[\w#]+\(([^)]*)\)\s*(?:\\\s*)?\{", source)
+    assert len(found) >= 15
+    for parameters in found:
+        for parameter in parameters.replace("\\", "").split(","):
+            words = parameter.split()
+            assert "*" in parameter or words in (["void"], ["int64_t", words[-1]]), parameter
 
 
 LIBRARIES = list(dict.fromkeys(compiled._NAMES.values()))
