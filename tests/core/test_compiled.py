@@ -230,6 +230,16 @@ def test_sizes_that_do_not_fit() -> None:
         compiled.kernels.widen_bf16(apart)
 
 
+@pytest.mark.parametrize(("rank", "columns"), [(33, 64), (32, 4097), (256, 4096)])
+def test_long_factors_are_left_to_numpy(rank: int, columns: int) -> None:
+    """Its BLAS takes a third of the time of rank 256."""
+    assert compiled.kernels
+    left, right = np.zeros((4, rank)), np.zeros((rank, columns))
+    base = np.zeros(4 * columns, "<u4")
+    assert not compiled.kernels.pays(right)
+    assert not compiled.kernels.low_rank(left, right, base, "F32", np.empty_like(base))
+
+
 def test_integers_are_passed_as_they_are_taken() -> None:
     """A machine of 32 bits has other places for shorter ones on its stack."""
     source = Path(compiled.__file__).with_name("kernels.c").read_text()

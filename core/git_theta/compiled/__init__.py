@@ -21,6 +21,10 @@ Array = NDArray[Any]
 
 BLOCK = 2**16
 """Words of a block of changes."""
+MOST_RANK = 32
+"""The greatest rank, and the bytes of a factor, whose products take no longer than numpy's BLAS"""
+MOST_BYTES = 2**20
+"""takes: that holds blocks of factors in caches, which the kernels do not."""
 _LOW_RANK = {("BF16", 4): "bf16", ("BF16", 8): "bf16_wide", ("F32", 8): "f32_wide"}
 _NAMES = {0: "kernels.so", 2: "kernels.so", 3: "kernels-v3.so", 4: "kernels-v4.so"}
 
@@ -47,10 +51,10 @@ class Kernels:
 
         Returns
         -------
-        Whether it is done: not all dtypes are known.
+        Whether it is done: not all dtypes are known, and products of long factors are slow.
         """
         kind = _LOW_RANK.get((dtype, left.itemsize))
-        if kind is None:
+        if kind is None or not self.pays(right):
             return False
         (rows, rank), width = left.shape, right.shape[1]
         _expect(right.shape[0] == rank and right.strides[1] == right.itemsize == left.itemsize)
@@ -62,6 +66,10 @@ class Kernels:
             *(rows, width, rank, right.strides[0] // right.itemsize),
         )
         return True
+
+    def pays(self, right: Array) -> bool:
+        """Whether a product with such a right factor [rank, columns] is not slower than numpy's."""
+        return len(right) <= MOST_RANK and right.nbytes <= MOST_BYTES
 
     def missed(self, new: Array, predicted: Array, shift: int, mask: int, out: Array) -> None:
         """``new - predicted`` in zigzag order, sorted by ``predicted >> shift & mask``."""
