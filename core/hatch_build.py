@@ -21,7 +21,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _FOLDER = "git_theta/compiled"
-_FLAGS = ("-O3", "-fPIC", "-shared", "-Wno-psabi")
+_FLAGS = ("-O3", "-fno-fast-math", "-fPIC", "-shared", "-Wno-psabi")
 _LEVELS = {"kernels.so": (), "kernels-v3.so": ("-march=x86-64-v3",)}
 _LEVELS |= {"kernels-v4.so": ("-march=x86-64-v4",)}
 
