@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -35,8 +34,8 @@ class Compiled(BuildHookInterface):  # type: ignore[type-arg]
         if version == "editable":
             _compile(root / _FOLDER, root / _FOLDER)
             return
-        self._scratch = Path(tempfile.mkdtemp(prefix="git-theta-"))
-        libraries = _compile(root / _FOLDER, self._scratch)
+        self._scratch = tempfile.TemporaryDirectory(prefix="git-theta-")  # goes if a build fails
+        libraries = _compile(root / _FOLDER, Path(self._scratch.name))
         for library in libraries:
             build_data["force_include"][str(library)] = f"{_FOLDER}/{library.name}"
         if libraries:
@@ -47,7 +46,7 @@ class Compiled(BuildHookInterface):  # type: ignore[type-arg]
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled."""
         if version != "editable":
-            shutil.rmtree(self._scratch)
+            self._scratch.cleanup()
 
 
 def _compile(source: Path, target: Path) -> list[Path]:
@@ -61,7 +60,11 @@ def _compile(source: Path, target: Path) -> list[Path]:
         command = [*compiler, *_FLAGS, *_LEVELS[name], "-o", str(target / name)]
         try:
             subprocess.run(
-                [*command, str(source / "kernels.c")], check=True, capture_output=True, text=True
+                [*command, str(source / "kernels.c")],
+                check=True,
+                capture_output=True,
+                text=True,
+                errors="replace",
             )
         except (OSError, subprocess.CalledProcessError) as fault:
             why = getattr(fault, "stderr", "") or fault

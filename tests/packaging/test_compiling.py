@@ -46,3 +46,26 @@ print((np.array([1e-40], "<f4") * np.float32(1))[0] > 0)
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "True\n"
+
+
+def test_whatever_a_compiler_says_is_no_fault_of_the_build(
+    hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\nprintf '\\377' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    assert hook._compile(CORE / "git_theta/compiled", tmp_path) == []
+
+
+def test_a_build_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.path.insert(0, {str(CORE)!r})
+from hatch_build import Compiled
+hook = Compiled({str(CORE)!r}, {{}}, None, None, "", "wheel")
+hook.initialize("standard", {{"force_include": {{}}}})
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
