@@ -12,12 +12,13 @@ import platform
 import shlex
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+from packaging import tags  # hatchling has it
 
 _FOLDER = "git_theta/compiled"
 _FLAGS = ("-O3", "-fno-fast-math", "-fPIC", "-shared", "-Wno-psabi")
@@ -39,14 +40,19 @@ class Compiled(BuildHookInterface):  # type: ignore[type-arg]
         for library in libraries:
             build_data["force_include"][str(library)] = f"{_FOLDER}/{library.name}"
         if libraries:
-            tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-            build_data["tag"] = f"py3-none-{tag}"
+            build_data["tag"] = f"py3-none-{_tag()}"
             build_data["pure_python"] = False
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled."""
         if version != "editable":
             self._scratch.cleanup()
+
+
+def _tag() -> str:
+    """The platform as pip names it: the processor's name may be that of a system of 64 bits."""
+    anywhere = ("manylinux", "musllinux")  # what that takes, auditwheel knows
+    return next(tag for tag in tags.platform_tags() if not tag.startswith(anywhere))
 
 
 def _compile(source: Path, target: Path) -> list[Path]:

@@ -69,3 +69,22 @@ hook.initialize("standard", {{"force_include": {{}}}})
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("platforms", "tag"),
+    [
+        (("manylinux_2_17_i686", "musllinux_1_2_i686", "linux_i686"), "linux_i686"),
+        (("macosx_15_0_arm64", "macosx_14_0_arm64"), "macosx_15_0_arm64"),
+    ],
+)
+def test_the_wheel_has_a_tag_that_pip_takes(
+    platforms: tuple[str, ...], tag: str, hook: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a Python of 32 bits on a system of 64, sysconfig names the system's."""
+    monkeypatch.setattr("packaging.tags.platform_tags", lambda: iter(platforms))
+    compiled = hook.Compiled(str(CORE), {}, None, None, "", "wheel")
+    data: dict[str, object] = {"force_include": {}}
+    compiled.initialize("standard", data)
+    compiled.finalize("standard", data, "")
+    assert data["tag"] == f"py3-none-{tag}"
