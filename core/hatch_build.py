@@ -33,6 +33,8 @@ class Compiled(BuildHookInterface):  # type: ignore[type-arg]
         """Compile into the wheel; of an editable install, into the checkout."""
         root = Path(self.root)
         if version == "editable":
+            for name in _LEVELS:  # what is not made anew would be of another source
+                (root / _FOLDER / name).unlink(missing_ok=True)
             _compile(root / _FOLDER, root / _FOLDER)
             return
         self._scratch = tempfile.TemporaryDirectory(prefix="git-theta-")  # goes if a build fails

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from zipfile import ZipFile
 
 import pytest
 
@@ -88,3 +89,35 @@ def test_the_wheel_has_a_tag_that_pip_takes(
     compiled.initialize("standard", data)
     compiled.finalize("standard", data, "")
     assert data["tag"] == f"py3-none-{tag}"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The kernel without the repository, and so what git ignores; libraries of an old source."""
+    root = tmp_path / "core"
+    ignored = shutil.ignore_patterns("__pycache__", "*.so")
+    shutil.copytree(CORE, root, ignore=ignored)
+    for name in ("kernels.so", "kernels-v3.so", "kernels-v4.so"):
+        (root / "git_theta/compiled" / name).write_bytes(b"old")
+    return root
+
+
+@pytest.mark.parametrize("off", ["0", ""])
+def test_a_wheel_has_no_old_libraries(copied: Path, off: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(tmp_path)]
+    environment = {**os.environ, "GIT_THETA_COMPILED": off}
+    subprocess.run([*command, str(copied)], env=environment, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        libraries = [name for name in archive.namelist() if name.endswith(".so")]
+        assert bool(libraries) == (off != "0")
+        assert len(libraries) == len(set(libraries))
+        assert b"old" not in [archive.read(name) for name in libraries]
+
+
+def test_an_editable_install_keeps_no_old_libraries(
+    copied: Path, hook: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_THETA_COMPILED", "0")
+    hook.Compiled(str(copied), {}, None, None, "", "wheel").initialize("editable", {})
+    assert list(copied.glob("git_theta/compiled/*.so")) == []
