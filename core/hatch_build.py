@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,11 @@ def _compile(source: Path, target: Path) -> list[Path]:
         return []
     levels = list(_LEVELS) if platform.machine() in ("x86_64", "AMD64") else ["kernels.so"]
     compiler = shlex.split(os.environ.get("CC", "cc"))
+    crc = zlib.crc32((source / "kernels.c").read_bytes())
+    flags = (*_FLAGS, f"-DTHETA_SOURCE={crc}u")  # compiled/__init__.py compares it
     made: list[Path] = []
     for name in levels:
-        command = [*compiler, *_FLAGS, *_LEVELS[name], "-o", str(target / name)]
+        command = [*compiler, *flags, *_LEVELS[name], "-o", str(target / name)]
         try:
             subprocess.run(
                 [*command, str(source / "kernels.c")],

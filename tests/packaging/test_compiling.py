@@ -121,3 +121,22 @@ def test_an_editable_install_keeps_no_old_libraries(
     monkeypatch.setenv("GIT_THETA_COMPILED", "0")
     hook.Compiled(str(copied), {}, None, None, "", "wheel").initialize("editable", {})
     assert list(copied.glob("git_theta/compiled/*.so")) == []
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_libraries_of_another_source_are_not_used(
+    copied: Path, hook: ModuleType, later: bool
+) -> None:
+    """As after git pull, where an editable install was not made anew."""
+    folder = copied / "git_theta/compiled"
+    assert hook._compile(folder, folder)
+    if later:
+        with (folder / "kernels.c").open("a") as source:
+            source.write("/* takes other arguments */")
+    script = "from git_theta.compiled import kernels; print(kernels is None)"
+    environment = {**os.environ, "PYTHONPATH": str(copied)}
+    environment.pop("GIT_THETA_COMPILED", None)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{later}\n"

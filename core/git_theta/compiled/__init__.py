@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -223,12 +224,15 @@ def _load() -> Kernels | None:
     if os.environ.get("GIT_THETA_COMPILED") == "0" or not (folder / _NAMES[0]).is_file():
         return None
     try:
+        source = zlib.crc32((folder / "kernels.c").read_bytes())
         name = _NAMES[ctypes.CDLL(str(folder / _NAMES[0])).theta_level()]
         if not (folder / name).is_file():
             name = _NAMES[0]
-        return Kernels(ctypes.CDLL(str(folder / name)), name)
-    except OSError:  # made on another machine, or for another C library
+        library = ctypes.CDLL(str(folder / name))
+        made_of = ctypes.c_uint32.in_dll(library, "theta_source").value
+    except (AttributeError, OSError, ValueError):  # of another machine, C library or version
         return None
+    return Kernels(library, name) if made_of == source else None
 
 
 kernels = _load()

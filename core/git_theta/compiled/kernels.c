@@ -371,6 +371,9 @@ WEIGHED(f64, double, doubles, floats_few)
 
 /* ---- which of the libraries to take ------------------------------------------------------------ */
 
+/* The CRC-32 of this file: Python takes no library that was made of another. */
+const uint32_t theta_source = THETA_SOURCE;
+
 /* The level of x86-64 that this machine has, at least 2; 0 on others. */
 int theta_level(void) {
 #if defined(__x86_64__)
