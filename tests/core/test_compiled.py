@@ -225,6 +225,13 @@ def test_sizes_that_do_not_fit() -> None:
         compiled.kernels.low_rank(
             np.zeros((2, 1), "<f4"), np.zeros((1, 4), "<f4"), one, "BF16", other
         )
+    constant = np.frombuffer(bytes(16), "<u2")
+    with pytest.raises(ValueError, match="sizes that fit"):
+        compiled.kernels.round_bf16(np.ones(8, "<f4"), one, constant)
+    with pytest.raises(ValueError, match="sizes that fit"):
+        compiled.kernels.missed(one, one, 7, 255, constant)
+    with pytest.raises(ValueError, match="sizes that fit"):
+        compiled.kernels.widen_bf16(one.astype("<u4"))
     apart = np.zeros((4, 4), "<u2")[:, 0]
     with pytest.raises(ValueError, match="sizes that fit"):
         compiled.kernels.widen_bf16(apart)

@@ -1,7 +1,8 @@
 """The loops of ``kernels.c``, where they were compiled; elsewhere :data:`kernels` is None.
 
 A wheel is built without them where there is no compiler, and numpy does the same: each caller has
-both. What either gives is equal bit for bit. ``GIT_THETA_COMPILED=0`` leaves them out.
+both. What either gives is equal bit for bit, but for :meth:`Kernels.weighed`, which only looks for
+factors. ``GIT_THETA_COMPILED=0`` leaves them out.
 
 A library is loaded by ctypes: it knows no Python, so it needs no headers of one and fits all.
 """
@@ -60,6 +61,7 @@ class Kernels:
         (rows, rank), width = left.shape, right.shape[1]
         _expect(right.shape[0] == rank and right.strides[1] == right.itemsize == left.itemsize)
         _expect(base.size == out.size == rows * width and base.itemsize == out.itemsize)
+        _expect(bool(out.flags.writeable))
         base = _aligned(base)
         self._call(
             f"low_rank_{kind}",
@@ -84,7 +86,7 @@ class Kernels:
         self, name: str, one: Array, predicted: Array, shift: int, mask: int, out: Array
     ) -> None:
         _expect(one.dtype == predicted.dtype == out.dtype and mask < 2048)
-        _expect(one.size == predicted.size == out.size < 2**31)
+        _expect(one.size == predicted.size == out.size < 2**31 and bool(out.flags.writeable))
         one, predicted = _aligned(one), _aligned(predicted)
         self._call(f"{name}_{8 * out.itemsize}", one, predicted, out, out.size, shift, mask)
 
@@ -145,12 +147,13 @@ class Kernels:
         """
         counts, gaps, values = told
         _expect(counts.dtype == "<u4" and gaps.dtype == "<u2" and values.dtype == out.dtype)
-        _expect(int(counts.sum()) == gaps.size == values.size)
+        _expect(int(counts.sum()) == gaps.size == values.size and bool(out.flags.writeable))
         args = first, out.size, total, block, counts.size, counts, _aligned(gaps), _aligned(values)
         return self._call(f"patch_{8 * out.itemsize}", out, *args, int(add)) >= 0
 
     def widen_bf16(self, bits: Array) -> NDArray[np.float32]:
         """BF16 numbers as binary32."""
+        _expect(bits.itemsize == 2)
         out = np.empty(bits.shape, np.float32)
         self._call("widen_bf16", _aligned(bits), out, bits.size)
         return out
@@ -158,7 +161,7 @@ class Kernels:
     def round_bf16(self, values: Array, otherwise: Array, out: Array) -> None:
         """Binary32 numbers as BF16; where that is not finite, other bits."""
         _expect(values.size == otherwise.size == out.size and values.itemsize == 4)
-        _expect(otherwise.itemsize == out.itemsize == 2)
+        _expect(otherwise.itemsize == out.itemsize == 2 and bool(out.flags.writeable))
         self._call("round_bf16", values, _aligned(otherwise), out, out.size)
 
     def subtract(self, new: Array, base: Array) -> Array:
