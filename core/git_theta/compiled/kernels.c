@@ -1,7 +1,7 @@
 /* The loops that take most of the time, in one pass each where numpy needs a dozen.
 
-   Every function has a twin in numpy that gives the same bits and is used where this is not
-   compiled; tests compare the two. Callers (compiled/__init__.py) check all lengths. Words are
+   Every function has a twin in numpy that gives the same bits (but theta_weighed, whose sums are
+   inexact, and only look for factors) and is used where this is not compiled; tests compare the two. Callers (compiled/__init__.py) check all lengths. Words are
    little-endian; nothing is allocated; nothing here knows Python. Integers are int64_t, all of
    them: Python passes them so, and a machine of 32 bits finds others in the wrong place. */
 
@@ -377,14 +377,14 @@ const uint32_t theta_source = THETA_SOURCE;
 /* The level of x86-64 that this machine has, at least 2; 0 on others. */
 int theta_level(void) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return 4;
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                   __builtin_cpu_supports("bmi2")
-               ? 3
-               : 2;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+        !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2"))
+        return 2;
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                   __builtin_cpu_supports("avx512vl")
+               ? 4
+               : 3;
 #else
     return 0;
 #endif
