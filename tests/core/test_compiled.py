@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from git_theta import compiled
+from git_theta.cli import doctor
 from git_theta.serializers import planes
 from git_theta.source import BytesSource
 from git_theta.updates import changes, elementwise, factors, matrix, residual, sharpen, sparse
@@ -288,3 +289,13 @@ def test_it_can_be_left_out() -> None:
         [sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True
     )
     assert found.stdout == "None\n"
+
+
+def test_doctor_says_why_nothing_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "kernels", None)
+    monkeypatch.delenv("GIT_THETA_COMPILED", raising=False)
+    (finding,) = doctor._compiled()
+    assert finding.state == "note"
+    monkeypatch.setenv("GIT_THETA_COMPILED", "0")
+    (finding,) = doctor._compiled()
+    assert (finding.state, finding.remedy) == ("ok", "")
