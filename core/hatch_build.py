@@ -10,18 +10,19 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+from packaging import tags  # hatchling has it
+
 _FOLDER = "git_theta/compiled"
-_FLAGS = ("-O3", "-fPIC", "-shared", "-Wno-psabi")
+_FLAGS = ("-O3", "-fno-fast-math", "-fPIC", "-shared", "-Wno-psabi")
 _LEVELS = {"kernels.so": (), "kernels-v3.so": ("-march=x86-64-v3",)}
 _LEVELS |= {"kernels-v4.so": ("-march=x86-64-v4",)}
 
@@ -33,21 +34,28 @@ class Compiled(BuildHookInterface):  # type: ignore[type-arg]
         """Compile into the wheel; of an editable install, into the checkout."""
         root = Path(self.root)
         if version == "editable":
+            for name in _LEVELS:  # what is not made anew would be of another source
+                (root / _FOLDER / name).unlink(missing_ok=True)
             _compile(root / _FOLDER, root / _FOLDER)
             return
-        self._scratch = Path(tempfile.mkdtemp(prefix="git-theta-"))
-        libraries = _compile(root / _FOLDER, self._scratch)
+        self._scratch = tempfile.TemporaryDirectory(prefix="git-theta-")  # goes if a build fails
+        libraries = _compile(root / _FOLDER, Path(self._scratch.name))
         for library in libraries:
             build_data["force_include"][str(library)] = f"{_FOLDER}/{library.name}"
         if libraries:
-            tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-            build_data["tag"] = f"py3-none-{tag}"
+            build_data["tag"] = f"py3-none-{_tag()}"
             build_data["pure_python"] = False
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled."""
         if version != "editable":
-            shutil.rmtree(self._scratch)
+            self._scratch.cleanup()
+
+
+def _tag() -> str:
+    """The platform as pip names it: the processor's name may be that of a system of 64 bits."""
+    anywhere = ("manylinux", "musllinux")  # what that takes, auditwheel knows
+    return next(tag for tag in tags.platform_tags() if not tag.startswith(anywhere))
 
 
 def _compile(source: Path, target: Path) -> list[Path]:
@@ -56,12 +64,18 @@ def _compile(source: Path, target: Path) -> list[Path]:
         return []
     levels = list(_LEVELS) if platform.machine() in ("x86_64", "AMD64") else ["kernels.so"]
     compiler = shlex.split(os.environ.get("CC", "cc"))
+    crc = zlib.crc32((source / "kernels.c").read_bytes())
+    flags = (*_FLAGS, f"-DTHETA_SOURCE={crc}u")  # compiled/__init__.py compares it
     made: list[Path] = []
     for name in levels:
-        command = [*compiler, *_FLAGS, *_LEVELS[name], "-o", str(target / name)]
+        command = [*compiler, *flags, *_LEVELS[name], "-o", str(target / name)]
         try:
             subprocess.run(
-                [*command, str(source / "kernels.c")], check=True, capture_output=True, text=True
+                [*command, str(source / "kernels.c")],
+                check=True,
+                capture_output=True,
+                text=True,
+                errors="replace",
             )
         except (OSError, subprocess.CalledProcessError) as fault:
             why = getattr(fault, "stderr", "") or fault

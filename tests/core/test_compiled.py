@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from git_theta import compiled
+from git_theta.cli import doctor
 from git_theta.serializers import planes
 from git_theta.source import BytesSource
 from git_theta.updates import changes, elementwise, factors, matrix, residual, sharpen, sparse
@@ -224,9 +226,37 @@ def test_sizes_that_do_not_fit() -> None:
         compiled.kernels.low_rank(
             np.zeros((2, 1), "<f4"), np.zeros((1, 4), "<f4"), one, "BF16", other
         )
+    constant = np.frombuffer(bytes(16), "<u2")
+    with pytest.raises(ValueError, match="sizes that fit"):
+        compiled.kernels.round_bf16(np.ones(8, "<f4"), one, constant)
+    with pytest.raises(ValueError, match="sizes that fit"):
+        compiled.kernels.missed(one, one, 7, 255, constant)
+    with pytest.raises(ValueError, match="sizes that fit"):
+        compiled.kernels.widen_bf16(one.astype("<u4"))
     apart = np.zeros((4, 4), "<u2")[:, 0]
     with pytest.raises(ValueError, match="sizes that fit"):
         compiled.kernels.widen_bf16(apart)
+
+
+@pytest.mark.parametrize(("rank", "columns"), [(33, 64), (32, 4097), (256, 4096)])
+def test_long_factors_are_left_to_numpy(rank: int, columns: int) -> None:
+    """Its BLAS takes a third of the time of rank 256."""
+    assert compiled.kernels
+    left, right = np.zeros((4, rank)), np.zeros((rank, columns))
+    base = np.zeros(4 * columns, "<u4")
+    assert not compiled.kernels.pays(right)
+    assert not compiled.kernels.low_rank(left, right, base, "F32", np.empty_like(base))
+
+
+def test_integers_are_passed_as_they_are_taken() -> None:
+    """A machine of 32 bits has other places for shorter ones on its stack."""
+    source = Path(compiled.__file__).with_name("kernels.c").read_text()
+    found = re.findall(r"\btheta_[\w#]+\(([^)]*)\)\s*(?:\\\s*)?\{", source)
+    assert len(found) >= 15
+    for parameters in found:
+        for parameter in parameters.replace("\\", "").split(","):
+            words = parameter.split()
+            assert "*" in parameter or words in (["void"], ["int64_t", words[-1]]), parameter
 
 
 LIBRARIES = list(dict.fromkeys(compiled._NAMES.values()))
@@ -259,3 +289,13 @@ def test_it_can_be_left_out() -> None:
         [sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True
     )
     assert found.stdout == "None\n"
+
+
+def test_doctor_says_why_nothing_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "kernels", None)
+    monkeypatch.delenv("GIT_THETA_COMPILED", raising=False)
+    (finding,) = doctor._compiled()
+    assert finding.state == "note"
+    monkeypatch.setenv("GIT_THETA_COMPILED", "0")
+    (finding,) = doctor._compiled()
+    assert (finding.state, finding.remedy) == ("ok", "")

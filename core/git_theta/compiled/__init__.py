@@ -1,7 +1,8 @@
 """The loops of ``kernels.c``, where they were compiled; elsewhere :data:`kernels` is None.
 
 A wheel is built without them where there is no compiler, and numpy does the same: each caller has
-both. What either gives is equal bit for bit. ``GIT_THETA_COMPILED=0`` leaves them out.
+both. What either gives is equal bit for bit, but for :meth:`Kernels.weighed`, which only looks for
+factors. ``GIT_THETA_COMPILED=0`` leaves them out.
 
 A library is loaded by ctypes: it knows no Python, so it needs no headers of one and fits all.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,10 @@ Array = NDArray[Any]
 
 BLOCK = 2**16
 """Words of a block of changes."""
+MOST_RANK = 32
+"""The greatest rank, and the bytes of a factor, whose products take no longer than numpy's BLAS"""
+MOST_BYTES = 2**20
+"""takes: that holds blocks of factors in caches, which the kernels do not."""
 _LOW_RANK = {("BF16", 4): "bf16", ("BF16", 8): "bf16_wide", ("F32", 8): "f32_wide"}
 _NAMES = {0: "kernels.so", 2: "kernels.so", 3: "kernels-v3.so", 4: "kernels-v4.so"}
 
@@ -48,14 +54,15 @@ class Kernels:
 
         Returns
         -------
-        Whether it is done: not all dtypes are known.
+        Whether it is done: not all dtypes are known, and products of long factors are slow.
         """
         kind = _LOW_RANK.get((dtype, left.itemsize))
-        if kind is None:
+        if kind is None or not self.pays(right):
             return False
         (rows, rank), width = left.shape, right.shape[1]
         _expect(right.shape[0] == rank and right.strides[1] == right.itemsize == left.itemsize)
         _expect(base.size == out.size == rows * width and base.itemsize == out.itemsize)
+        _expect(bool(out.flags.writeable))
         base = _aligned(base)
         self._call(
             f"low_rank_{kind}",
@@ -63,6 +70,10 @@ class Kernels:
             *(rows, width, rank, right.strides[0] // right.itemsize),
         )
         return True
+
+    def pays(self, right: Array) -> bool:
+        """Whether a product with such a right factor [rank, columns] is not slower than numpy's."""
+        return len(right) <= MOST_RANK and right.nbytes <= MOST_BYTES
 
     def missed(self, new: Array, predicted: Array, shift: int, mask: int, out: Array) -> None:
         """``new - predicted`` in zigzag order, sorted by ``predicted >> shift & mask``."""
@@ -76,7 +87,7 @@ class Kernels:
         self, name: str, one: Array, predicted: Array, shift: int, mask: int, out: Array
     ) -> None:
         _expect(one.dtype == predicted.dtype == out.dtype and mask < 2048)
-        _expect(one.size == predicted.size == out.size < 2**31)
+        _expect(one.size == predicted.size == out.size < 2**31 and bool(out.flags.writeable))
         one, predicted = _aligned(one), _aligned(predicted)
         self._call(f"{name}_{8 * out.itemsize}", one, predicted, out, out.size, shift, mask)
 
@@ -137,12 +148,13 @@ class Kernels:
         """
         counts, gaps, values = told
         _expect(counts.dtype == "<u4" and gaps.dtype == "<u2" and values.dtype == out.dtype)
-        _expect(int(counts.sum()) == gaps.size == values.size)
+        _expect(int(counts.sum()) == gaps.size == values.size and bool(out.flags.writeable))
         args = first, out.size, total, block, counts.size, counts, _aligned(gaps), _aligned(values)
         return self._call(f"patch_{8 * out.itemsize}", out, *args, int(add)) >= 0
 
     def widen_bf16(self, bits: Array) -> NDArray[np.float32]:
         """BF16 numbers as binary32."""
+        _expect(bits.itemsize == 2)
         out = np.empty(bits.shape, np.float32)
         self._call("widen_bf16", _aligned(bits), out, bits.size)
         return out
@@ -150,7 +162,7 @@ class Kernels:
     def round_bf16(self, values: Array, otherwise: Array, out: Array) -> None:
         """Binary32 numbers as BF16; where that is not finite, other bits."""
         _expect(values.size == otherwise.size == out.size and values.itemsize == 4)
-        _expect(otherwise.itemsize == out.itemsize == 2)
+        _expect(otherwise.itemsize == out.itemsize == 2 and bool(out.flags.writeable))
         self._call("round_bf16", values, _aligned(otherwise), out, out.size)
 
     def subtract(self, new: Array, base: Array) -> Array:
@@ -218,12 +230,15 @@ def _load() -> Kernels | None:
     if os.environ.get("GIT_THETA_COMPILED") == "0" or not (folder / _NAMES[0]).is_file():
         return None
     try:
+        source = zlib.crc32((folder / "kernels.c").read_bytes())
         name = _NAMES[ctypes.CDLL(str(folder / _NAMES[0])).theta_level()]
         if not (folder / name).is_file():
             name = _NAMES[0]
-        return Kernels(ctypes.CDLL(str(folder / name)), name)
-    except OSError:  # made on another machine, or for another C library
+        library = ctypes.CDLL(str(folder / name))
+        made_of = ctypes.c_uint32.in_dll(library, "theta_source").value
+    except (AttributeError, OSError, ValueError):  # of another machine, C library or version
         return None
+    return Kernels(library, name) if made_of == source else None
 
 
 kernels = _load()

@@ -1,8 +1,9 @@
 /* The loops that take most of the time, in one pass each where numpy needs a dozen.
 
-   Every function has a twin in numpy that gives the same bits and is used where this is not
-   compiled; tests compare the two. Callers (compiled/__init__.py) check all lengths. Words are
-   little-endian; nothing is allocated; nothing here knows Python. */
+   Every function has a twin in numpy that gives the same bits (but theta_weighed, whose sums are
+   inexact, and only look for factors) and is used where this is not compiled; tests compare the two. Callers (compiled/__init__.py) check all lengths. Words are
+   little-endian; nothing is allocated; nothing here knows Python. Integers are int64_t, all of
+   them: Python passes them so, and a machine of 32 bits finds others in the wrong place. */
 
 #include <stdint.h>
 #include <string.h>
@@ -127,7 +128,7 @@ enum { KEYS = 2048, QUARTERS = 4 };
         for (int64_t j = 0; j < last; j++)                                                         \
             for (int q = j < quarter ? 0 : QUARTERS - 1; q < QUARTERS; q++) {                      \
                 int64_t i = q * quarter + j;                                                       \
-                uint32_t key = (uint32_t)(predicted[i] >> shift) & mask;                           \
+                uint32_t key = (uint32_t)(predicted[i] >> shift) & (uint32_t)mask;                 \
                 BODY;                                                                              \
             }                                                                                      \
     } while (0)
@@ -147,17 +148,17 @@ enum { KEYS = 2048, QUARTERS = 4 };
     }                                                                                              \
     /* new - predicted in zigzag order, sorted */                                                  \
     void theta_missed_##BITS(const WORD *new, const WORD *predicted, WORD *out, int64_t n,         \
-                             int shift, uint32_t mask) {                                           \
+                             int64_t shift, int64_t mask) {                                        \
         uint32_t at[QUARTERS][KEYS];                                                               \
-        starts_##BITS(predicted, n, shift, mask, at);                                              \
+        starts_##BITS(predicted, n, (int)shift, (uint32_t)mask, at);                               \
         QUARTERED(WORD, WORD missed = (WORD)(new[i] - predicted[i]);                               \
                   out[at[q][key]++] = ZIGZAG(WORD, SIGNED, BITS, missed));                         \
     }                                                                                              \
     /* what was missed, added to what was predicted */                                             \
     void theta_restored_##BITS(const WORD *stored, const WORD *predicted, WORD *out, int64_t n,    \
-                               int shift, uint32_t mask) {                                         \
+                               int64_t shift, int64_t mask) {                                      \
         uint32_t at[QUARTERS][KEYS];                                                               \
-        starts_##BITS(predicted, n, shift, mask, at);                                              \
+        starts_##BITS(predicted, n, (int)shift, (uint32_t)mask, at);                               \
         QUARTERED(WORD, WORD missed = stored[at[q][key]++];                                        \
                   out[i] = (WORD)(predicted[i] + UNZIGZAG(WORD, missed)));                         \
     }
@@ -172,7 +173,8 @@ SORTED(uint64_t, int64_t, 64)
 /* Words as planes of their bytes, one after another, the lowest first; the sign of floats is rotated
    to the low end. */
 #define PLANES(WORD, BITS)                                                                         \
-    void theta_split_##BITS(const WORD *words, uint8_t *planes, int64_t n, int rotate) {    \
+    void theta_split_##BITS(const WORD *words, uint8_t *planes, int64_t n,         \
+                            int64_t rotate) {                                                      \
         for (int k = 0; k < BITS / 8; k++) {                                                       \
             uint8_t *plane = planes + k * n;                                                       \
             if (rotate)                                                                            \
@@ -185,7 +187,7 @@ SORTED(uint64_t, int64_t, 64)
         }                                                                                          \
     }                                                                                              \
     void theta_join_##BITS(const uint8_t *const *planes, WORD *words, int64_t n,            \
-                                  int rotate) {                                                    \
+                           int64_t rotate) {                                                       \
         for (int64_t start = 0; start < n; start += 4096) {                                        \
             int64_t end = start + 4096 < n ? start + 4096 : n;                                     \
             for (int64_t i = start; i < end; i++) {                                                \
@@ -316,12 +318,12 @@ INLINE uint32_t weight(uint32_t word, uint32_t least) {
     return (127u << 23) + 2 * least - 2 * exponent;
 }
 
-void theta_weights_bf16(const uint16_t *new, uint32_t least, uint32_t *out, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = weight((uint32_t)new[i] << 16, least);
+void theta_weights_bf16(const uint16_t *new, int64_t least, uint32_t *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = weight((uint32_t)new[i] << 16, (uint32_t)least);
 }
 
-void theta_weights_f32(const uint32_t *new, uint32_t least, uint32_t *out, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = weight(new[i], least);
+void theta_weights_f32(const uint32_t *new, int64_t least, uint32_t *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = weight(new[i], (uint32_t)least);
 }
 
 /* out = (difference - left @ right) * weights; left [rows, rank], right [rank, columns] */
@@ -369,17 +371,20 @@ WEIGHED(f64, double, doubles, floats_few)
 
 /* ---- which of the libraries to take ------------------------------------------------------------ */
 
+/* The CRC-32 of this file: Python takes no library that was made of another. */
+const uint32_t theta_source = THETA_SOURCE;
+
 /* The level of x86-64 that this machine has, at least 2; 0 on others. */
 int theta_level(void) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return 4;
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                   __builtin_cpu_supports("bmi2")
-               ? 3
-               : 2;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+        !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2"))
+        return 2;
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                   __builtin_cpu_supports("avx512vl")
+               ? 4
+               : 3;
 #else
     return 0;
 #endif

@@ -76,7 +76,7 @@ def _floor(matrix: Matrix, rank: int) -> float:
 
 def _missed(difference: Floats, left: Floats, right: Floats, weights: Floats) -> Floats:
     """What factors miss of a difference, weighed."""
-    if kernels:
+    if kernels and kernels.pays(right):
         return kernels.weighed(difference, left, right, weights)
     missed: Floats = left @ right
     np.subtract(difference, missed, out=missed)
