@@ -143,22 +143,26 @@ def test_where_numbers_differ(seed: int, count: int, width: int, every: int) -> 
     new[::every] ^= new.dtype.type(1)
     dtype = f"U{8 * width}"
 
-    def told_and_made() -> tuple[list[bytes], bytes]:
+    def told_and_made() -> tuple[list[bytes], list[bytes]]:
         found = changes.Changes.found(
             *map(BytesSource, (new.tobytes(), base.tobytes())), dtype, most=1
         )
         assert found is not None
         told = [found.counts.tobytes()]
         told += [bytes(x.read(0, x.size)) for x in (found.gaps(), found.values())]
-        update = sparse._update(
-            found.counts, (found.gaps(), found.differences()), dtype, True, BytesSource(b"")
-        )
-        made = sparse.Sparse().decode(update, [BytesSource(base.tobytes())], dtype, new.nbytes)
-        return told, bytes(made.read(0, made.size))
+        made = []
+        for differ, parts in ((True, found.differences()), (False, found.values())):
+            sources = (found.gaps(), parts)
+            update = sparse._update(found.counts, sources, dtype, differ, BytesSource(b""))
+            source = sparse.Sparse().decode(
+                update, [BytesSource(base.tobytes())], dtype, new.nbytes
+            )
+            made.append(bytes(source.read(0, source.size)))
+        return told, made
 
     fast, slow = both(told_and_made)
     assert fast == slow
-    assert fast[1] == new.tobytes()
+    assert fast[1] == [new.tobytes()] * 2
 
 
 @given(st.integers(0, 2**32), SIZES, st.sampled_from(["BF16", "F32"]))

@@ -1,7 +1,8 @@
 /* The loops that take most of the time, in one pass each where numpy needs a dozen.
 
-   Every function has a twin in numpy that gives the same bits (but theta_weighed, whose sums are
-   inexact, and only look for factors) and is used where this is not compiled; tests compare the two. Callers (compiled/__init__.py) check all lengths. Words are
+   Every function has a twin in numpy, which is used where this is not compiled and gives the same
+   bits; tests compare the two. Only the sums of theta_weighed are inexact: they look for factors,
+   and decode nothing. The caller (compiled/__init__.py) checks all lengths. Words are
    little-endian; nothing is allocated; nothing here knows Python. Integers are int64_t, all of
    them: Python passes them so, and a machine of 32 bits finds others in the wrong place. */
 
@@ -99,8 +100,8 @@ INLINE void finish_f32_wide(doubles sum, const uint32_t *base, uint32_t *out) {
 #define LOW_RANK(NAME, REAL, VECTOR, LANES, WORD, FINISH)                                          \
     ROWS_OF(NAME, REAL, VECTOR, LANES, WORD, FINISH, 8)                                            \
     ROWS_OF(NAME, REAL, VECTOR, LANES, WORD, FINISH, 1)                                            \
-    void theta_##NAME(const REAL *left, const REAL *right, const WORD *base, WORD *out,     \
-                             int64_t rows, int64_t width, int64_t rank, int64_t columns) {         \
+    void theta_##NAME(const REAL *left, const REAL *right, const WORD *base, WORD *out,            \
+                      int64_t rows, int64_t width, int64_t rank, int64_t columns) {                \
         int64_t row = 0;                                                                           \
         for (; row + 8 <= rows; row += 8)                                                          \
             NAME##_8(left + row * rank, right, base + row * width, out + row * width, width, rank, \
@@ -173,7 +174,7 @@ SORTED(uint64_t, int64_t, 64)
 /* Words as planes of their bytes, one after another, the lowest first; the sign of floats is rotated
    to the low end. */
 #define PLANES(WORD, BITS)                                                                         \
-    void theta_split_##BITS(const WORD *words, uint8_t *planes, int64_t n,         \
+    void theta_split_##BITS(const WORD *words, uint8_t *planes, int64_t n,                         \
                             int64_t rotate) {                                                      \
         for (int k = 0; k < BITS / 8; k++) {                                                       \
             uint8_t *plane = planes + k * n;                                                       \
@@ -186,7 +187,7 @@ SORTED(uint64_t, int64_t, 64)
                 for (int64_t i = 0; i < n; i++) plane[i] = (uint8_t)(words[i] >> (8 * k));         \
         }                                                                                          \
     }                                                                                              \
-    void theta_join_##BITS(const uint8_t *const *planes, WORD *words, int64_t n,            \
+    void theta_join_##BITS(const uint8_t *const *planes, WORD *words, int64_t n,                   \
                            int64_t rotate) {                                                       \
         for (int64_t start = 0; start < n; start += 4096) {                                        \
             int64_t end = start + 4096 < n ? start + 4096 : n;                                     \
@@ -299,7 +300,7 @@ void theta_subtract_bf16(const uint16_t *new, const uint16_t *base, float *out, 
 }
 
 void theta_subtract_f32(const float *new, const float *base, double *out, int64_t n) {
-    for (int64_t i = 0; i < n; i++) { /* only what is not finite before is not finite afterwards */
+    for (int64_t i = 0; i < n; i++) {
         union {
             uint64_t word;
             double value;
