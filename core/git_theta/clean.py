@@ -6,40 +6,29 @@ ruled out files that git already has metadata for; see :mod:`git_theta.git.known
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from git_theta.bundles import gather
 from git_theta.checkpoint import Layout
 from git_theta.chunks import Chunk, cut
 from git_theta.describe import Description, describe, skeleton_source
-from git_theta.digested import Digested
 from git_theta.digests import digest_runs, digest_tensors, whole_runs
-from git_theta.errors import FormatMismatch, LimitExceeded, StoreError, ThetaError
+from git_theta.errors import FormatMismatch, LimitExceeded, StoreError
 from git_theta.formats.detect import UNKNOWN, Detected, Siblings, detect, no_siblings
-from git_theta.lineage import Lineage, Role, parts
-from git_theta.metadata import (
-    MAX_BYTES,
-    Head,
-    Metadata,
-    Skeleton,
-    parse_head,
-    print_metadata,
-)
+from git_theta.meanwhile import LONG, STORING, beside
+from git_theta.metadata import MAX_BYTES, Head, Metadata, Skeleton, parse_head, print_metadata
 from git_theta.places import find_places, pack_hints
 from git_theta.plugins import KERNEL, Plugins
-from git_theta.skeleton import Origin, read_skeleton
 from git_theta.source import Source
-from git_theta.storage.buffers import store_buffers
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
-from git_theta.storage.payload import SHORT, BufferId
+from git_theta.storage.payload import BufferId
 from git_theta.storage.unfolded import Unfolded, unfolded
-from git_theta.storage.wanted import Wanted
-from git_theta.table import Run, Table, cut_runs, read_table
-from git_theta.updates.choose import CHOSEN, Form
-from git_theta.updates.grounds import Bases, Candidate
+from git_theta.table import Run, cut_runs
+
+if TYPE_CHECKING:
+    from git_theta.updates.choose import Form
 
 
 class Cleaned(NamedTuple):
@@ -62,7 +51,7 @@ def clean(
     older: Callable[[], Iterable[bytes]] = tuple,
     siblings: Siblings = no_siblings,
     write: bool = True,
-    form: Form = CHOSEN,
+    form: Form | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Cleaned:
     """Describe a file, and store what the store lacks of it.
@@ -82,7 +71,7 @@ def clean(
     write
         False: nothing is stored, as for a caller that only compares.
     form
-        How groups that the store lacks shall be stored, where a user said so.
+        How groups that the store lacks shall be stored; None: nobody said so.
     advance
         Told how many bytes were worked on; a byte that is stored counts twice.
 
@@ -102,7 +91,9 @@ def clean(
     def clean_as(detected: Detected, opened: Unfolded) -> Cleaned:
         source, layout, recipes, advance = opened
         runs, first = cut_runs(layout)
-        run_digests, digested = digest_runs(source, runs, advance)
+        digests = partial(digest_runs, source, runs, advance)
+        soon = STORING if write and file.size >= LONG else ()
+        run_digests, digested = beside(digests, soon) if soon else digests()
         whole = whole_runs(layout, runs, first)
         tensor_digests = digest_tensors(source, layout, whole, run_digests)
         described = describe(layout, runs, first, whole, run_digests, tensor_digests, recipes)
@@ -110,11 +101,14 @@ def clean(
         items = [(0, chunk.identity) for chunk in chunks]
         items += [(item, identity) for item, identity, _ in described.stored]
         places = find_places(store, [identity for _, identity in items])
-        names = {group.name for group in described.groups}
-        lineage = Lineage(versions, older, names, partial(_read_table, store, plugins, path))
-        bases = _base(previous, skeleton)
-        wanted = _wanted(source, digested, described, runs, chunks, bases, lineage, places, form)
+        from git_theta.lacking import lacking, lineage_of  # numpy comes with it
+
+        lineage = lineage_of(described, versions, older, path, store, plugins)
+        patched = _patched(previous, skeleton)
+        wanted = lacking(source, digested, described, runs, chunks, patched, lineage, places, form)
         if write:
+            from git_theta.storage.buffers import store_buffers
+
             places |= store_buffers(store, plugins, wanted, advance)
             _check_stored(path, chunks, described, runs, places)
         elif next(wanted, None):
@@ -167,93 +161,11 @@ def _formats(detected: Detected, plugins: Plugins) -> tuple[tuple[str, str], ...
     )
 
 
-def _base(previous: Head | None, skeleton: Skeleton) -> Bases:
-    """The last version's skeleton, if both are small enough to be patched."""
+def _patched(previous: Head | None, skeleton: Skeleton) -> BufferId | None:
+    """The last version's skeleton, if both are small enough for one to be told by the other."""
     if previous is None or previous.skeleton.cuts or skeleton.cuts:
-        return Bases()
-    return Bases([Candidate(BufferId("U8", previous.skeleton.digest))])
-
-
-def _wanted(
-    file: Source,
-    digested: Digested,
-    described: Description,
-    runs: Sequence[Run],
-    chunks: Iterable[Chunk],
-    bases: Bases,
-    lineage: Lineage,
-    places: Mapping[BufferId, Location],
-    form: Form,
-) -> Iterator[Wanted]:
-    """What rebuilding the file needs and the store lacks, in the order in which packs are filled.
-
-    An empty buffer is never stored.
-    """
-    seen = set(places)
-    for chunk in chunks:
-        identity = chunk.identity
-        if identity not in seen:
-            seen.add(identity)
-            yield Wanted(((identity, chunk.data.size),), chunk.data, bases)
-
-    missing = {
-        identity: runs[number]
-        for _, identity, number in described.stored
-        if identity not in seen and runs[number].nbytes
-    }
-    short = [run.nbytes for run in missing.values() if run.nbytes < SHORT]
-    pays = lineage.pays(len(short), sum(short))
-    roles = _roles(described, runs, shortest=0 if pays else SHORT)
-    for one in gather(file, digested, missing.items()):
-        if not one.blocks:
-            role = roles.get(one.buffers[0][0])
-            one = related(one, role, lineage) if role else one
-            yield one._replace(form=form)
-        elif pays and form == CHOSEN:
-            yield related_each(one, roles, lineage)
-        else:
-            yield one
-
-
-def _roles(described: Description, runs: Sequence[Run], shortest: int) -> dict[BufferId, Role]:
-    """What the runs are in the file, but the very short ones; of equal ones, the first."""
-    groups, viewed = described.groups, parts(described.table, described.groups)
-    by_name = {group.name: group for group in groups} if viewed else {}
-    roles: dict[BufferId, Role] = {}
-    for item, identity, number in described.stored:
-        if runs[number].nbytes < shortest or identity in roles:
-            continue
-        if item <= len(groups):
-            roles[identity] = Role(groups[item - 1])
-        elif number in viewed:
-            name, part = viewed[number]
-            roles[identity] = Role(by_name[name], part)
-    return roles
-
-
-def related(wanted: Wanted, role: Role, lineage: Lineage) -> Wanted:
-    """What to store, with what it may resemble; its shape where it is some rows of a group."""
-    group, size = role.group, wanted.data.size
-    row = group.nbytes // group.shape[0] if group.shape and group.nbytes else 0
-    rows = bool(row) and wanted.buffers[0][0].dtype == group.dtype and size % row == 0
-    shape = (size // row, *group.shape[1:]) if rows else None
-    return wanted._replace(bases=lineage.bases(role), shape=shape)
-
-
-def related_each(bundle: Wanted, roles: Mapping[BufferId, Role], lineage: Lineage) -> Wanted:
-    """A bundle, with what each of its buffers was in the versions at hand."""
-    near = [
-        lineage.bases(roles[buffer]).near if buffer in roles else () for buffer, _ in bundle.buffers
-    ]
-    return bundle._replace(near=tuple(near) if any(near) else ())
-
-
-def _read_table(store: LocalStore, plugins: Plugins, path: str, metadata: Metadata) -> Table | None:
-    try:
-        skeleton = read_skeleton(Origin(metadata, path, store, plugins))
-        return read_table(skeleton, metadata, path)[0]
-    except ThetaError:  # lost or damaged: nothing to compare with
         return None
+    return BufferId("U8", previous.skeleton.digest)
 
 
 def _check_stored(

@@ -12,13 +12,13 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from git_theta.bundles import gather
-from git_theta.clean import related
 from git_theta.contents import Item, find_table, read_contents
 from git_theta.digested import Digested
 from git_theta.digests import digest
 from git_theta.errors import FileChangedError, MetadataError, PackError
 from git_theta.items import RESTORE, where
 from git_theta.joined import Joined
+from git_theta.lacking import related
 from git_theta.lineage import MAX_SHORT, Lineage
 from git_theta.metadata import Metadata, parse, parse_head
 from git_theta.plugins import Plugins

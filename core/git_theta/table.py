@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-import numpy as np
-
 from git_theta.checkpoint import Buffer, Layout, Tensor, check_tensor
 from git_theta.errors import CheckpointError, LimitExceeded, MetadataError
 from git_theta.metadata import MAX_ITEMS, Metadata
@@ -93,21 +91,21 @@ def print_table(table: Table) -> bytes:
     kinds = list(map(int, table.big_endian))
     for frame in table.frames:
         kinds[frame.run] = _RECIPE
-    columns: list[tuple[str, list[int] | tuple[int, ...]]] = [
-        ("<u8", table.gaps),
-        ("<u4", table.items),
-        ("u1", kinds),
-        ("<u4", [v.group for v in views]),
-        ("<u4", [v.run for v in views]),
-        ("<u4", [v.runs for v in views]),
-        ("<u8", [v.offset for v in views]),
-        ("u1", [v.strides is not None for v in views]),
-        ("<u8", strides),
-        ("<u8", [frame.nbytes for frame in table.frames]),
-        ("<u4", [frame.runs for frame in table.frames]),
+    columns: list[tuple[str, Sequence[int]]] = [
+        ("Q", table.gaps),
+        ("I", table.items),
+        ("B", kinds),
+        ("I", [v.group for v in views]),
+        ("I", [v.run for v in views]),
+        ("I", [v.runs for v in views]),
+        ("Q", [v.offset for v in views]),
+        ("B", [v.strides is not None for v in views]),
+        ("Q", strides),
+        ("Q", [frame.nbytes for frame in table.frames]),
+        ("I", [frame.runs for frame in table.frames]),
     ]
     header = _HEADER.pack(len(table.items), len(views), len(strides))
-    return b"".join([header, *(np.array(c, dtype).tobytes() for dtype, c in columns)])
+    return b"".join([header, *(_pack(kind, numbers) for kind, numbers in columns)])
 
 
 def read_table(skeleton: Source, metadata: Metadata, path: str) -> tuple[Table, int]:
@@ -123,16 +121,16 @@ def read_table(skeleton: Source, metadata: Metadata, path: str) -> tuple[Table, 
         if max(n_runs, n_views) > MAX_ITEMS or n_strides > MAX_STRIDES:
             raise ValueError(f"{n_runs} runs, {n_views} views, {n_strides} strides")
         of_runs_and_views = (
-            *(("<u8", n_runs), ("<u4", n_runs), ("u1", n_runs)),
-            *(("<u4", n_views), ("<u4", n_views), ("<u4", n_views), ("<u8", n_views)),
-            *(("u1", n_views), ("<u8", n_strides)),
+            *(("Q", n_runs), ("I", n_runs), ("B", n_runs)),
+            *(("I", n_views), ("I", n_views), ("I", n_views), ("Q", n_views)),
+            *(("B", n_views), ("Q", n_strides)),
         )
         columns, at = _read_columns(skeleton, _HEADER.size, of_runs_and_views)
         gaps, items, kinds, *views, flags, strides = columns
         if max(*kinds, 0, 0) > _RECIPE or max(*flags, 0, 0) > 1:
             raise ValueError("a flag of an unknown meaning")
         recipes = [run for run, kind in enumerate(kinds) if kind == _RECIPE]
-        of_frames = (("<u8", len(recipes)), ("<u4", len(recipes)))
+        of_frames = (("Q", len(recipes)), ("I", len(recipes)))
         (sizes, counts), at = _read_columns(skeleton, at, of_frames)
         table = Table(
             tuple(gaps),
@@ -147,14 +145,19 @@ def read_table(skeleton: Source, metadata: Metadata, path: str) -> tuple[Table, 
         raise MetadataError(f"{path}: its skeleton has a malformed layout: {fault}") from fault
 
 
+def _pack(kind: str, numbers: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(numbers)}{kind}", *numbers)
+
+
 def _read_columns(
     skeleton: Source, at: int, kinds: Sequence[tuple[str, int]]
 ) -> tuple[list[list[int]], int]:
     """Columns of so many numbers each, one after another from ``at``; also where they end."""
     columns = []
-    for dtype, count in kinds:
-        nbytes = count * np.dtype(dtype).itemsize
-        columns.append(np.frombuffer(skeleton.read(at, nbytes), dtype).tolist())
+    for kind, count in kinds:
+        form = f"<{count}{kind}"
+        nbytes = struct.calcsize(form)
+        columns.append(list(struct.unpack(form, skeleton.read(at, nbytes))))
         at += nbytes
     return columns, at
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from git_theta.dtypes import BITS, scalar_bytes
 from git_theta.source import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SPAN = 8 * 2**20
 """Bytes of a buffer that are read at once."""
@@ -80,6 +82,8 @@ class StridedView(Source):
             middle = (first + last) // 2 * row
             low = self._gather(offset, middle - offset)
             return b"".join([low, self._gather(middle, offset + nbytes - middle)])
+        import numpy as np  # most files have no such view
+
         out = np.empty((last - first, *self._shape[1:], self._item), np.uint8)
         self._fill(out, self._offset + first * self._strides[0], self._strides)
         return out.reshape(-1).data[offset - first * row : offset - first * row + nbytes]
@@ -94,6 +98,8 @@ class StridedView(Source):
 
     def _fill(self, out: NDArray[np.uint8], offset: int, strides: tuple[int, ...]) -> None:
         """Fill ``out``, elements and their bytes in the last axis, from ``offset`` (elements)."""
+        import numpy as np
+
         shape = out.shape[:-1]
         if 0 in shape:
             return
@@ -122,6 +128,8 @@ class Swapped(Source):
         self._width = scalar_bytes(dtype)
 
     def _read(self, offset: int, nbytes: int) -> bytes:
+        import numpy as np  # most files have no such numbers
+
         width = self._width
         first, last = offset // width * width, -(-(offset + nbytes) // width) * width
         words = np.frombuffer(self._numbers.read(first, last - first), f"<u{width}")

@@ -1,17 +1,20 @@
-"""What is imported while git still sends a long file, and that nothing goes wrong meanwhile."""
+"""What is imported while git sends a long file or it is digested: nothing goes wrong meanwhile."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 
 import pytest
 
+from git_theta import meanwhile
 from git_theta.errors import FileChangedError
-from git_theta.git import meanwhile
+from git_theta.git import meanwhile as git_meanwhile
 from git_theta.git.caller import WRITERS
 from git_theta.git.meanwhile import COMMANDS, drained
 from git_theta.git.received import receive
+from git_theta.meanwhile import STORING, beside
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def taken(monkeypatch):
     """The modules that were imported, in order, by git add."""
     names: list[str] = []
     monkeypatch.setattr(meanwhile, "import_module", names.append)
-    monkeypatch.setattr(meanwhile, "typed_command", lambda: "add")
+    monkeypatch.setattr(git_meanwhile, "typed_command", lambda: "add")
     return names
 
 
@@ -92,7 +95,35 @@ def test_the_commands_have_their_names_from_git():
     assert set(COMMANDS) <= WRITERS  # so none of them is an alias
 
 
+def test_what_storing_takes_is_imported_while_digests_are_computed(taken, monkeypatch):
+    second = threading.Event()
+
+    def take(name):
+        taken.append(name)
+        if len(taken) == 2:
+            second.set()
+
+    monkeypatch.setattr(meanwhile, "import_module", take)
+    assert beside(lambda: second.wait(60), STORING)
+    assert taken[:2] == list(STORING[:2])
+
+
+def test_what_needs_numpy_is_not_imported_before_the_digests():
+    script = """
+import sys
+import git_theta.git.answers, git_theta.plugins
+from importlib import import_module
+from git_theta.git.meanwhile import COMMANDS
+for name in COMMANDS["add"]:
+    import_module(name)
+git_theta.plugins.installed().offers("theta_checkpoint_formats")
+print("numpy" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
 def test_the_modules_exist():
-    for names in COMMANDS.values():
+    for names in (*COMMANDS.values(), STORING):
         for name in names:
             __import__(name)

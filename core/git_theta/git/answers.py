@@ -185,7 +185,6 @@ def _clean(
     from git_theta.git.history import older_metadata
     from git_theta.git.siblings import Siblings
     from git_theta.plugins import installed
-    from git_theta.updates.choose import CHOSEN
 
     file = received.source
     with (
@@ -202,7 +201,7 @@ def _clean(
             older=lambda: older_metadata(repository, path),
             siblings=siblings,
             write=write,
-            form=form or CHOSEN,
+            form=form,
             advance=advance,
         )
     received.check_unchanged(path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -226,6 +225,8 @@ def _managed(path: Path, manager: Manager) -> Hook:
 
 
 def _write(path: Path) -> None:
+    import tempfile  # seldom needed, and git waits for what is imported
+
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     try:

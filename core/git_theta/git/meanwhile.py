@@ -1,50 +1,38 @@
-"""Gets ready what cleaning takes while git still sends the file.
+"""Gets ready what an answer takes while git still sends the file.
 
-Draining a long stream and importing numpy take about as long, and need a core each. The stream is
-drained by a thread, which imports nothing; git's processes are started meanwhile, then modules are
-taken one after another as long as it is at work: so a short file, or one that did not change, waits
-for none.
+A long stream is drained by a thread; git's processes are started meanwhile, then modules are
+imported: see :mod:`git_theta.meanwhile`. A short file, or one that did not change, waits for none.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import threading
 from collections.abc import Callable
-from importlib import import_module
 
 from git_theta.git.caller import typed_command
 from git_theta.git.received import Received
+from git_theta.meanwhile import BUILTIN, LONG, beside
 
-LONG = 16 * 2**20
-"""Bytes of the shortest file for which it pays: a shorter one is there before numpy is."""
-STORING = (
-    "numpy",
+_ADDING = (
     "git_theta.storage.local",
     "git_theta.plugins",
-    "git_theta.updates.choose",
     "git_theta.clean",
     "git_theta.git.history",
-    "git_theta.formats.builtin",
-    "git_theta.serializers.builtin",
-    "git_theta.updates.builtin",
+    "git_theta.git.siblings",
+    "git_theta.git.hooks",
+    "git_theta.formats.safetensors",
+    "concurrent.futures.thread",
 )
-"""What is imported by commands that are asked for what is new."""
-REBUILDING = (
+_REPLACING = (
     "numpy",
     "git_theta.storage.local",
     "git_theta.plugins",
     "git_theta.smudge",
-    "git_theta.serializers.builtin",
-    "git_theta.updates.builtin",
+    *BUILTIN,
 )
-"""What is imported by commands that look whether a file may be replaced by another."""
-_REPLACING = ("checkout", "cherry-pick", "merge", "rebase", "reset", "restore", "revert", "switch")
-COMMANDS = {"add": STORING} | dict.fromkeys(_REPLACING, REBUILDING)
-"""The git commands that mostly need more than to compare."""
-
-_SWITCH = 1e-4  # seconds after which the import lets the other thread have the interpreter
+_REPLACERS = ("checkout", "cherry-pick", "merge", "rebase", "reset", "restore", "revert", "switch")
+COMMANDS = {"add": _ADDING} | dict.fromkeys(_REPLACERS, _REPLACING)
+"""What git commands import that mostly need more than to compare."""
 
 
 def drained(receive: Callable[[], Received], path: str, prepare: Callable[[], None]) -> Received:
@@ -54,31 +42,7 @@ def drained(receive: Callable[[], Received], path: str, prepare: Callable[[], No
     """
     if not _is_long(path):
         return receive()
-    found: list[Received] = []
-    faults: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(receive())
-        except BaseException as fault:
-            faults.append(fault)
-
-    thread = threading.Thread(target=work)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH)
-    thread.start()
-    try:
-        prepare()
-        for name in COMMANDS.get(typed_command(), ()):
-            if not thread.is_alive():
-                break
-            import_module(name)
-    finally:
-        thread.join()
-        sys.setswitchinterval(interval)
-    if faults:
-        raise faults[0]
-    return found[0]
+    return beside(receive, COMMANDS.get(typed_command(), ()), prepare)
 
 
 def _is_long(path: str) -> bool:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cached_property
 
 from git_theta.errors import GitError
 
 MAX_PACKET = 65516
 _BUFFER = 2**20
+_SIZE = 4 + MAX_PACKET
+_AT_ONCE = _BUFFER // _SIZE  # full packets that are read at once
+_FULL = b"%04x" % _SIZE
 
 
 class PutOff(Exception):
@@ -20,7 +24,11 @@ class PutOff(Exception):
 
 
 class PacketReader:
-    """Reads packets from a file descriptor in large gulps."""
+    """Reads packets from a file descriptor in large gulps.
+
+    git fills its packets when it sends a file, so their payloads are read to where they lie side
+    by side, as many as there are; other packets are looked at one by one.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -76,9 +84,39 @@ class PacketReader:
         return found
 
     def content(self) -> Iterator[memoryview]:
-        """Binary packets until the next flush; each is valid until the next one is asked for."""
-        while (packet := self.packet()) is not None:
-            yield packet
+        """What binary packets until the next flush hold, each part valid until the next one."""
+        while True:
+            if self._start == self._end and (full := self._full_packets()):
+                yield full
+            elif (packet := self.packet()) is None:
+                return
+            else:
+                yield packet
+
+    @cached_property
+    def _slots(self) -> tuple[memoryview, memoryview]:
+        """Where lengths of full packets are read to, and their payloads."""
+        return memoryview(bytearray(4 * _AT_ONCE)), memoryview(bytearray(MAX_PACKET * _AT_ONCE))
+
+    def _full_packets(self) -> memoryview:
+        """Payloads of the full packets that come next; other packets are in the buffer then."""
+        lengths, payloads = self._slots
+        parts: list[memoryview] = []
+        for at in range(_AT_ONCE):
+            parts.append(lengths[4 * at :][:4])
+            parts.append(payloads[MAX_PACKET * at :][:MAX_PACKET])
+        left, got, full, other = parts, 0, 0, False
+        while left and not other and (count := os.readv(self._fd, left)):
+            got += count
+            left = _without(left, count)
+            while full < _AT_ONCE and got >= full * _SIZE + 4 and not other:
+                other = lengths[4 * full :][:4] != _FULL
+                full += not other
+        full = min(full, got // _SIZE)
+        rest = b"".join(parts[2 * full :])[: got - full * _SIZE]
+        self._data[: len(rest)] = rest
+        self._start, self._end = 0, len(rest)
+        return payloads[: full * MAX_PACKET]
 
 
 class PacketWriter:
@@ -119,6 +157,15 @@ class PacketWriter:
             rest = memoryview(b"".join(parts))[written:]
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
+
+
+def _without(parts: list[memoryview], nbytes: int) -> list[memoryview]:
+    """What is left of places to read to, after so many bytes were read."""
+    for at, part in enumerate(parts):
+        if nbytes < len(part):
+            return [part[nbytes:], *parts[at + 1 :]]
+        nbytes -= len(part)
+    return []
 
 
 def _encode(line: str) -> bytes:

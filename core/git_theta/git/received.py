@@ -104,25 +104,19 @@ def receive(stream: Iterable[memoryview], path: str, temporary: Callable[[], Pat
 
 def _drain(stream: Iterable[memoryview], spool: _Spool) -> Received:
     hasher = blake3.blake3()
-    window, hashed = bytearray(), 0
-    for packet in stream:
-        window += packet
-        if len(window) - hashed >= _STEP:  # while git reads on
-            _hash_from(hasher, window, hashed)
-            hashed = len(window)
-            if spool.used or hashed > IN_MEMORY:
-                spool.add(window)
-                window, hashed = bytearray(), 0
-    _hash_from(hasher, window, hashed)
+    window = bytearray()
+    for part in stream:
+        hasher.update(part)  # while git reads on
+        if spool.used:
+            spool.add(part)
+            continue
+        window += part
+        if len(window) > IN_MEMORY:
+            spool.add(window)
+            window = bytearray()
     if not spool.used:
         return Received(BytesSource(window), hasher.digest())
-    spool.add(window)
     return spool.finish(hasher.digest())
-
-
-def _hash_from(hasher: blake3.blake3, window: bytearray, start: int) -> None:
-    with memoryview(window) as view, view[start:] as rest:
-        hasher.update(rest)
 
 
 def open_file(
@@ -194,29 +188,33 @@ class _Spool:
         self._fd = -1
         self._nbytes = 0
         self._copied = False
+        self._read = bytearray(_STEP)  # what the file has, to be compared
 
     def close(self) -> None:
         """Close the file, unless :meth:`finish` gave it away."""
         if self._fd >= 0:
             os.close(self._fd)
 
-    def add(self, data: bytearray) -> None:
+    def add(self, data: bytearray | memoryview) -> None:
         if not self.used:
             self.used = True
             self._open()
-        if len(data) > 2 * _STEP:  # all that was kept in memory until now
-            for at in range(0, len(data), _BLOCK):
-                self._add(data[at : at + _BLOCK])
-        else:
-            self._add(data)
-
-    def _add(self, data: bytearray) -> None:
-        if not self._copied and os.pread(self._fd, len(data), self._nbytes) != data:
+        if not self._copied and not self._agrees(data):
             self._copy()
         if self._copied:
             os.lseek(self._fd, 0, os.SEEK_END)
             _write(self._fd, data)
         self._nbytes += len(data)
+
+    def _agrees(self, data: bytearray | memoryview) -> bool:
+        """Whether the file goes on with this."""
+        with memoryview(data) as view:
+            for at in range(0, len(view), len(self._read)):
+                part = view[at : at + len(self._read)]
+                found = os.preadv(self._fd, [self._read], self._nbytes + at)
+                if found < len(part) or not self._read.startswith(part):
+                    return False
+        return True
 
     def finish(self, digest: bytes) -> Received:
         if not self._copied and os.fstat(self._fd).st_size != self._nbytes:
@@ -254,7 +252,7 @@ class _Spool:
         self._fd, self._copied = fd, True
 
 
-def _write(fd: int, data: bytes | bytearray) -> None:
+def _write(fd: int, data: bytes | bytearray | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
