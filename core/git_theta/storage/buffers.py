@@ -22,7 +22,7 @@ from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
 from git_theta.storage.wanted import BATCH, Batches, Wanted, giant, scouts
 from git_theta.storage.writing import Encoded, Packs
-from git_theta.updates.hold import HELD, MAX_HELD
+from git_theta.updates.hold import HELD, LONG, MAX_HELD
 from git_theta.updates.lessons import Lesson, Lessons
 
 CHOOSERS = 2
@@ -161,9 +161,11 @@ def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
 
     def work(task: tuple[int, int, Sequence[Lesson]]) -> Iterator[Any]:
         number, at, known = task
-        pending = decide(store, plugins, batches.read(number)[at], known)
+        one = batches.read(number)[at]
+        pending = decide(store, plugins, one, known)
         yield pending.lesson
-        for encoded in encode(plugins, [pending]):
+        threads = None if one.data.size >= LONG else 1  # starting some takes longer
+        for encoded in encode(plugins, [pending], threads=threads):
             yield encoded._replace(data=b"")
             yield encoded.data
 

@@ -106,8 +106,10 @@ def _pending(one: Wanted, choice: Choice, blocks: Sequence[int]) -> Pending:
     return Pending(head, choice.update.parts, one.checked, choice.lesson, blake3.blake3())
 
 
-def encode(plugins: Plugins, pendings: Iterable[Pending]) -> Iterator[Encoded]:
-    """All blocks of payloads, in order, serialized on all cores.
+def encode(
+    plugins: Plugins, pendings: Iterable[Pending], *, threads: int | None = None
+) -> Iterator[Encoded]:
+    """All blocks of payloads, in order, serialized on all cores, or in so many threads.
 
     Raises
     ------
@@ -117,7 +119,8 @@ def encode(plugins: Plugins, pendings: Iterable[Pending]) -> Iterator[Encoded]:
         When a serializer does not give back what it was given.
     """
     jobs = (job for pending in pendings for job in _jobs(pending))
-    for job, raw, data, lengths in ordered_map(lambda job: _encode(job, plugins), jobs):
+    done = ordered_map(lambda job: _encode(job, plugins), jobs, threads=threads)
+    for job, raw, data, lengths in done:
         pending = job.pending
         if not pending.head.bundle and pending.head.name == "dense":
             pending.hasher.update(raw)

@@ -22,6 +22,8 @@ from git_theta.updates.sharpen import sharpen
 
 _ROWS = 1024
 """Rows from which the space of all is found."""
+_JUDGED = 192
+"""Rows, about, from which the noise is told."""
 _SHORT = 2**21
 """Numbers of a matrix for which another pass is cheap."""
 
@@ -152,7 +154,8 @@ def _improve(matrix: Matrix, start: Floats) -> _Found:
 
 def _rank(matrix: Matrix, found: _Found) -> tuple[int, bool]:
     """How many singular values stand out of the noise, and whether that is certain."""
-    missed = matrix.difference(0, len(found.left)) - found.left @ found.right
+    some = slice(None, None, -(-len(found.left) // _JUDGED))
+    missed = matrix.difference(0, len(found.left))[some] - found.left[some] @ found.right
     noise = float(np.sqrt(np.mean(missed * missed)))
     edge = 1.5 * noise * (math.sqrt(matrix.rows) + math.sqrt(matrix.columns))
     edge = max(edge, 3e-8 * float(found.values[0]))  # squares have lost what is below
