@@ -87,20 +87,24 @@ def _to_a_server(repository: Bench, rounds: int) -> dict[str, tuple[float, int]]
     seconds: dict[str, list[float]] = {place: [] for place in RATES}
     with served(repository) as server:
         for number, place in enumerate([*RATES] * rounds):
-            url = server.url
-            if RATES[place] is None:
-                url = f"http://127.0.0.1:{server.proxy.upstream}"
-            bare = repository.path.parent / f"served{number}.git"
-            repository.run(f"git init -q --bare {bare} && git remote add served{number} {bare}")
-            lfs = f"{url}/org/n{number}.git/info/lfs"
-            objects = server.object(f"org/n{number}", "x").parent
-            objects.mkdir(parents=True)
-            repository.run(f"git config remote.served{number}.lfsurl {lfs}")
             server.proxy.reset()
             server.proxy.rate = RATES[place] or 0
-            seconds[place].append(repository.run(f"git push -q served{number} main"))
-            shutil.rmtree(objects)
+            through = RATES[place] is not None
+            seconds[place].append(push_anew(repository, server, f"served{number}", through=through))
         return {place: (min(taken), server.proxy.sent) for place, taken in seconds.items()}
+
+
+def push_anew(repository: Bench, server: LfsServer, remote: str, *, through: bool) -> float:
+    """Push all to a new remote, whose weights go to the server, ``through`` its proxy or not."""
+    url = server.url if through else f"http://127.0.0.1:{server.proxy.upstream}"
+    bare = repository.path.parent / f"{remote}.git"
+    repository.run(f"git init -q --bare {bare} && git remote add {remote} {bare}")
+    repository.run(f"git config remote.{remote}.lfsurl {url}/org/{remote}.git/info/lfs")
+    objects = server.object(f"org/{remote}", "x").parent
+    objects.mkdir(parents=True)
+    took = repository.run(f"git push -q {remote} main")
+    shutil.rmtree(objects)
+    return took
 
 
 if __name__ == "__main__":
