@@ -103,17 +103,18 @@ def push(repository: Repository, pushed: Pushed, *, dry_run: bool = False) -> Pl
 def _carry_out(
     repository: Repository, target: Target, plan: Plan, pushed: Pushed, needs: Sequence[Need]
 ) -> None:
-    """Send what a plan says; what needs no remote goes on beside it."""
+    """Send what a plan says; what needs no store goes on while that is asked what it has."""
     pointers = plan.packs if target.chosen.url.startswith("lfs://") else {}
     if not pushed.everything:
         pointers = {pack: size for pack, size in pointers.items() if pack not in target.record}
     trusting = not pushed.everything
     build = partial(target.ref.build, pointers, plan.hints, trusting=trusting)
-    with ThreadPoolExecutor(2) as beside:
+    if plan.send:
+        _send(repository, target.store, plan)
+    with ThreadPoolExecutor(2) as beside:  # while the store answers
         surplus = beside.submit(_surplus, repository, plan, needs, pushed.tips)
         built = beside.submit(build) if trusting else None
         if plan.send:
-            _send(repository, target.store, plan)
             _check_sent(target, plan)
     target.ref.publish(built.result if built else build, needed=bool(plan.hints))
     target.record.add(plan.packs)
