@@ -1,31 +1,27 @@
 """From a file to metadata, what ``git add`` does: read top to bottom.
 
-scan (format) -> digest (every buffer) -> store (what is new) -> metadata text. The caller has
-ruled out files that git already has metadata for; see :mod:`git_theta.git.known`.
+detect (format) -> scan (digest every buffer) -> store (what is lacking) -> metadata text. The
+caller has ruled out files that git already has metadata for; see :mod:`git_theta.git.known`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from git_theta.checkpoint import Layout
-from git_theta.chunks import Chunk, cut
-from git_theta.describe import Description, describe, skeleton_source
-from git_theta.digests import digest_runs, digest_tensors, whole_runs
 from git_theta.errors import FormatMismatch, LimitExceeded, StoreError
 from git_theta.formats.detect import UNKNOWN, Detected, Siblings, detect, no_siblings
-from git_theta.meanwhile import LONG, STORING, beside
+from git_theta.meanwhile import LONG, STORING
 from git_theta.metadata import MAX_BYTES, Head, Metadata, Skeleton, parse_head, print_metadata
 from git_theta.places import find_places, pack_hints
 from git_theta.plugins import KERNEL, Plugins
+from git_theta.scanned import Scanned, scan
 from git_theta.source import Source
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
 from git_theta.storage.unfolded import Unfolded, unfolded
-from git_theta.table import Run, cut_runs
 
 if TYPE_CHECKING:
     from git_theta.updates.choose import Form
@@ -88,31 +84,23 @@ def clean(
     _check_formats(previous, plugins)
     detected = detect(file, path, plugins, siblings)
 
-    def clean_as(detected: Detected, opened: Unfolded) -> Cleaned:
-        source, layout, recipes, advance = opened
-        runs, first = cut_runs(layout)
-        digests = partial(digest_runs, source, runs, advance)
-        soon = STORING if write and file.size >= LONG else ()
-        run_digests, digested = beside(digests, soon) if soon else digests()
-        whole = whole_runs(layout, runs, first)
-        tensor_digests = digest_tensors(source, layout, whole, run_digests)
-        described = describe(layout, runs, first, whole, run_digests, tensor_digests, recipes)
-        skeleton, chunks = cut(skeleton_source(source, described.table, runs))
-        items = [(0, chunk.identity) for chunk in chunks]
-        items += [(item, identity) for item, identity, _ in described.stored]
-        places = find_places(store, [identity for _, identity in items])
-        from git_theta.lacking import lacking, lineage_of  # numpy comes with it
+    soon = STORING if write and file.size >= LONG else ()
 
-        lineage = lineage_of(described, versions, older, path, store, plugins)
-        patched = _patched(previous, skeleton)
-        wanted = lacking(source, digested, described, runs, chunks, patched, lineage, places, form)
-        if write:
+    def clean_as(detected: Detected, opened: Unfolded) -> Cleaned:
+        scanned = scan(opened, soon)
+        items = scanned.items
+        places = find_places(store, [identity for _, identity in items])
+        lost = [buffer for buffer in scanned.needed if buffer not in places]
+        if lost and write:
+            from git_theta.lacking import lacking, lineage_of  # numpy comes with them
             from git_theta.storage.buffers import store_buffers
 
-            places |= store_buffers(store, plugins, wanted, advance)
-            _check_stored(path, chunks, described, runs, places)
-        elif next(wanted, None):
-            places = {}  # who names packs has stored the file; here half of it is not
+            lineage = lineage_of(scanned.described, versions, older, path, store, plugins)
+            wanted = lacking(scanned, _patched(previous, scanned.skeleton), lineage, places, form)
+            places |= store_buffers(store, plugins, wanted, opened.advance)
+            _check_stored(path, scanned, places)
+        elif lost:
+            places = {}  # who names packs has stored the file; here some of it is not
         hints = pack_hints(items, places, store)
         for hint in hints if write else ():
             store.packs.freshen(hint.pack)
@@ -120,9 +108,9 @@ def clean(
             _formats(detected, plugins),
             digest,
             file.size,
-            skeleton,
-            described.groups,
-            described.buffers,
+            scanned.skeleton,
+            scanned.described.groups,
+            scanned.described.buffers,
             hints,
         )
         return Cleaned(_print(metadata), detected.warning)
@@ -168,16 +156,9 @@ def _patched(previous: Head | None, skeleton: Skeleton) -> BufferId | None:
     return BufferId("U8", previous.skeleton.digest)
 
 
-def _check_stored(
-    path: str,
-    chunks: Sequence[Chunk],
-    described: Description,
-    runs: Sequence[Run],
-    places: Mapping[BufferId, Location],
-) -> None:
+def _check_stored(path: str, scanned: Scanned, places: Mapping[BufferId, Location]) -> None:
     """Never let git have metadata of what is not stored, whatever went wrong."""
-    needed = [chunk.identity for chunk in chunks if chunk.data.size]
-    needed += [buffer for _, buffer, number in described.stored if runs[number].nbytes]
+    needed = scanned.needed
     lost = [buffer for buffer in needed if buffer not in places]
     if lost:
         raise StoreError(

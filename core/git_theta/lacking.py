@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from git_theta.bundles import gather
-from git_theta.chunks import Chunk
 from git_theta.describe import Description
-from git_theta.digested import Digested
 from git_theta.errors import ThetaError
 from git_theta.lineage import Lineage, Role, parts
 from git_theta.metadata import Metadata
 from git_theta.plugins import Plugins
+from git_theta.scanned import Scanned
 from git_theta.skeleton import Origin, read_skeleton
-from git_theta.source import Source
 from git_theta.storage.index import Location
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import SHORT, BufferId
@@ -28,11 +26,7 @@ from git_theta.updates.grounds import Bases, Candidate
 
 
 def lacking(
-    file: Source,
-    digested: Digested,
-    described: Description,
-    runs: Sequence[Run],
-    chunks: Iterable[Chunk],
+    scanned: Scanned,
     patched: BufferId | None,
     lineage: Lineage,
     places: Mapping[BufferId, Location],
@@ -42,6 +36,7 @@ def lacking(
 
     An empty buffer is never stored. ``patched`` is what the skeleton may be told in terms of.
     """
+    source, runs, digested, described, _, chunks = scanned
     form = form or CHOSEN
     bases = Bases([Candidate(patched)]) if patched else Bases()
     seen = set(places)
@@ -59,7 +54,7 @@ def lacking(
     short = [run.nbytes for run in missing.values() if run.nbytes < SHORT]
     pays = lineage.pays(len(short), sum(short))
     roles = _roles(described, runs, shortest=0 if pays else SHORT)
-    for one in gather(file, digested, missing.items()):
+    for one in gather(source, digested, missing.items()):
         if not one.blocks:
             role = roles.get(one.buffers[0][0])
             one = related(one, role, lineage) if role else one

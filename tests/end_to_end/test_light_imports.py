@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import msgpack
+import numpy as np
 import pytest
+import safetensors.numpy
 
 FRAMEWORKS = {
     "torch",
@@ -125,6 +127,25 @@ def test_an_unchanged_file_is_cleaned_without_reading_any_format(tracked, import
     assert "git_theta" in found
     assert found & {*FRAMEWORKS, "numpy", "zstandard", "msgpack", "pluggy", "click"} == set()
     assert found & {"dataclasses", "hashlib", "inspect", "json", "shlex", "tempfile"} == set()
+
+
+def test_numpy_waits_until_something_is_to_be_stored(tracked, importing):
+    def model(seed):
+        values = np.random.default_rng(seed).standard_normal((128, 128), np.float32)
+        return safetensors.numpy.save({"w": values})
+
+    for seed in (0, 1):
+        tracked.write("m.pt", model(seed))
+        tracked.commit("Model")
+    importing()
+    tracked.write("m.pt", model(0))  # as a revert does
+    tracked.git("add", "m.pt")
+    assert "numpy" not in importing()
+    tracked.write("m.pt", model(2))
+    tracked.git("status", "--porcelain")
+    assert "numpy" not in importing()
+    tracked.git("add", "m.pt")
+    assert "numpy" in importing()
 
 
 @pytest.mark.parametrize(
