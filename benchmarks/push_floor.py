@@ -10,6 +10,7 @@ packs' SHA-256 on all cores, sends, asks git-lfs again, and pushes a ref. Median
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import statistics
 import sys
@@ -68,15 +69,19 @@ def _hooks(theta: Bench) -> Mapping[str, str]:
     (top / "oids").write_text("".join(f"{pack.name}\n" for pack in packs))
     (top / "files").write_text("".join(f"{pack}\n" for pack in packs))
     (top / "check.py").write_text(_CHECK)
-    lfs = f"git -c lfs.storage={top}/scratch lfs push --object-id --stdin $1 < {top}/oids"
+    scratch, oids, files, check = (
+        shlex.quote(str(top / name)) for name in ("scratch", "oids", "files", "check.py")
+    )
+    lfs = f"git -c lfs.storage={scratch} lfs push --object-id --stdin $1 < {oids} >/dev/null 2>&1"
     lines = [
         "git rev-list --objects HEAD | git cat-file --batch >/dev/null",
-        f"{sys.executable} {top}/check.py {top}/files || exit 1",
-        f"{lfs} >/dev/null 2>&1 || exit 1",
-        f"{lfs} >/dev/null 2>&1",
+        f"{shlex.quote(sys.executable)} {check} {files}",
+        lfs,
+        lfs,
         "git push --no-verify -q $1 HEAD:refs/theta/floor",
     ]
-    return {"send": f"#!/bin/sh\n{lines[2]}\n", "all": "\n".join(["#!/bin/sh", *lines, ""])}
+    head = "#!/bin/sh\nset -e\n"
+    return {"send": head + lfs + "\n", "all": head + "\n".join(lines) + "\n"}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from git_theta.checkpoint import Layout
 from git_theta.errors import FormatMismatch, LimitExceeded, StoreError
 from git_theta.formats.detect import UNKNOWN, Detected, Siblings, detect, no_siblings
-from git_theta.meanwhile import LONG, STORING
 from git_theta.metadata import MAX_BYTES, Head, Metadata, Skeleton, parse_head, print_metadata
 from git_theta.places import find_places, pack_hints
 from git_theta.plugins import KERNEL, Plugins
@@ -84,10 +83,8 @@ def clean(
     _check_formats(previous, plugins)
     detected = detect(file, path, plugins, siblings)
 
-    soon = STORING if write and file.size >= LONG else ()
-
     def clean_as(detected: Detected, opened: Unfolded) -> Cleaned:
-        scanned = scan(opened, soon)
+        scanned = scan(opened)
         items = scanned.items
         places = find_places(store, [identity for _, identity in items])
         lost = [buffer for buffer in scanned.needed if buffer not in places]

@@ -250,6 +250,8 @@ class Plugins:
                 offered = list(implementation.function())
                 names = [_checked_name(value, HOOKS[hook]) for value in offered]
             except (Exception, SystemExit) as error:  # a broken plugin must not stop the host
+                if plugin.distribution == KERNEL:  # which is not broken: memory is short, or files
+                    raise
                 self.failures.append(Failure(plugin, f"hook {hook}", error))
                 continue
             yield from (

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 from git_theta.chunks import Chunk, cut
 from git_theta.describe import Description, describe, skeleton_source
 from git_theta.digested import Digested
 from git_theta.digests import digest_runs, digest_tensors, whole_runs
-from git_theta.meanwhile import beside
 from git_theta.metadata import Skeleton
 from git_theta.source import Source
 from git_theta.storage.payload import BufferId
@@ -47,8 +45,8 @@ class Scanned(NamedTuple):
         return found + [buffer for _, buffer, number in stored if self.runs[number].nbytes]
 
 
-def scan(opened: Unfolded, soon: Sequence[str]) -> Scanned:
-    """Take a file apart; modules that are needed ``soon`` are imported beside its digests.
+def scan(opened: Unfolded) -> Scanned:
+    """Take a file apart.
 
     Raises
     ------
@@ -57,8 +55,7 @@ def scan(opened: Unfolded, soon: Sequence[str]) -> Scanned:
     """
     source, layout, recipes, advance = opened
     runs, first = cut_runs(layout)
-    digests = partial(digest_runs, source, runs, advance)
-    run_digests, digested = beside(digests, soon) if soon else digests()
+    run_digests, digested = digest_runs(source, runs, advance)
     whole = whole_runs(layout, runs, first)
     tensor_digests = digest_tensors(source, layout, whole, run_digests)
     described = describe(layout, runs, first, whole, run_digests, tensor_digests, recipes)

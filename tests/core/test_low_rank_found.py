@@ -6,10 +6,11 @@ import struct
 
 import numpy as np
 import pytest
-from synthetic_merges import merged
+from synthetic_merges import merged, to_bytes
 
 from git_theta.serializers.planes import Planes
 from git_theta.source import BytesSource
+from git_theta.updates.elementwise import widened
 from git_theta.updates.interface import Numbers, Update
 from git_theta.updates.low_rank import LowRank, from_factors
 
@@ -132,3 +133,21 @@ def test_factors_that_do_not_fit_define_nothing() -> None:
     assert from_factors(base._replace(dtype="I32"), left, right) is None
     assert from_factors(base._replace(shape=(72,)), left, right) is None
     assert from_factors(base, 1e300 * left, 1e300 * right) is None
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_rows_of_two_kinds_in_turn_are_told_as_well_as_in_any_order(step: int) -> None:
+    rows, columns, rank = 768, 1024, 16
+    rng = np.random.default_rng(1)
+    values = rng.normal(0, 0.05, (rows, columns))
+    values[::step] /= 30  # so rounding leaves less noise in them
+    product = rng.normal(0, 0.01, (rows, rank)) @ rng.normal(0, 0.02, (rank, columns))
+    found = []
+    for order in (np.arange(rows), rng.permutation(rows)):
+        base = to_bytes(values[order], "BF16")
+        rounded = widened(np.frombuffer(base, "<u2"), "BF16").astype("<f8").reshape(rows, columns)
+        new = to_bytes(rounded + product[order], "BF16")
+        update = encoded(new, base, "BF16", (rows, columns))
+        assert update is not None
+        found.append(stored(update))
+    assert found[0] < 1.1 * found[1]

@@ -51,9 +51,12 @@ def test_content_is_what_was_sent_however_it_is_cut(seed: int) -> None:
         reader.packet()
 
 
-def test_full_packets_come_many_at_once() -> None:
-    reader = reader_of(packets(bytes(40 * MAX_PACKET), []))
-    assert [len(part) // MAX_PACKET for part in reader.content()] == [16, 16, 8]
+def test_full_packets_come_many_at_once_behind_a_request() -> None:
+    content = packets(bytes(40 * MAX_PACKET), [])
+    reader = reader_of((packets(b"command=clean\n", []) + content) * 2)
+    for _ in range(2):
+        assert reader.lines() == ["command=clean"]
+        assert [len(part) // MAX_PACKET for part in reader.content()] == [16, 16, 8]
 
 
 @pytest.mark.parametrize("nbytes", [3, 4, 5, MAX_PACKET + 3, MAX_PACKET + 9])

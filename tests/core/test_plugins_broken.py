@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from made_distributions import SERIALIZER, Install, failures_of, serializer
 
@@ -28,6 +30,22 @@ def test_broken_import_is_reported_and_others_work(
     (failure,) = failures_of(plugins, "broken-toy")
     assert failure.startswith("broken-toy 2.5 (import of broken_toy): ")
     assert fault in failure
+
+
+@pytest.mark.parametrize(
+    ("hook", "module"),
+    [
+        ("theta_update_types", "git_theta.updates.cast"),
+        ("theta_serializers", "git_theta.serializers.rice"),
+        ("theta_checkpoint_formats", "git_theta.formats.npy"),
+    ],
+)
+def test_what_keeps_builtins_from_being_imported_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, hook: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as where too many files are open
+    with pytest.raises(ImportError, match=module):
+        Plugins().offers(hook)
 
 
 def test_entry_point_to_nothing_is_reported(install: Install) -> None:

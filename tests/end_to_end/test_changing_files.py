@@ -82,6 +82,19 @@ def test_a_file_that_becomes_shorter_while_it_streams_is_refused(tmp_path):
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def test_a_file_is_compared_with_what_streams_once(tmp_path, monkeypatch):
+    data = os.urandom(IN_MEMORY * 2)
+    file = tmp_path / "m.pt"
+    file.write_bytes(data)
+    found = []
+    readv = os.readv
+    monkeypatch.setattr(os, "readv", lambda *args: found.append(readv(*args)) or found[-1])
+    with receive(chunks(data), str(file), lambda: tmp_path / "tmp") as received:
+        assert received.digest == digest(BytesSource(data))
+    assert sum(found) == len(data)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_what_is_kept_in_memory_needs_no_file(tmp_path):
     data = os.urandom(IN_MEMORY)
     with receive(chunks(data), str(tmp_path / "nowhere.pt"), lambda: tmp_path / "tmp") as received:

@@ -1,4 +1,4 @@
-"""What is imported while git sends a long file or it is digested: nothing goes wrong meanwhile."""
+"""What is imported while git still sends a long file, and that nothing goes wrong meanwhile."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import threading
 
 import pytest
 
-from git_theta import meanwhile
 from git_theta.errors import FileChangedError
-from git_theta.git import meanwhile as git_meanwhile
+from git_theta.git import meanwhile
 from git_theta.git.caller import WRITERS
 from git_theta.git.meanwhile import COMMANDS, drained
 from git_theta.git.received import receive
-from git_theta.meanwhile import STORING, beside
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def taken(monkeypatch):
     """The modules that were imported, in order, by git add."""
     names: list[str] = []
     monkeypatch.setattr(meanwhile, "import_module", names.append)
-    monkeypatch.setattr(git_meanwhile, "typed_command", lambda: "add")
+    monkeypatch.setattr(meanwhile, "typed_command", lambda: "add")
     return names
 
 
@@ -91,39 +89,45 @@ def test_a_fault_while_preparing_is_raised_when_the_stream_has_ended(file, taken
     assert ended.is_set()
 
 
+def test_an_interrupt_does_not_wait(file, taken):
+    before, ended = sys.getswitchinterval(), threading.Event()
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drained(lambda: ended.wait(60), str(file), interrupt)
+    assert not ended.is_set()
+    assert sys.getswitchinterval() == before
+    ended.set()
+
+
 def test_the_commands_have_their_names_from_git():
     assert set(COMMANDS) <= WRITERS  # so none of them is an alias
 
 
-def test_what_storing_takes_is_imported_while_digests_are_computed(taken, monkeypatch):
-    second = threading.Event()
-
-    def take(name):
-        taken.append(name)
-        if len(taken) == 2:
-            second.set()
-
-    monkeypatch.setattr(meanwhile, "import_module", take)
-    assert beside(lambda: second.wait(60), STORING)
-    assert taken[:2] == list(STORING[:2])
-
-
-def test_what_needs_numpy_is_not_imported_before_the_digests():
+@pytest.mark.parametrize("command", ["add", "checkout"])
+def test_all_that_plugins_are_asked_for_is_imported(command):
     script = """
 import sys
-import git_theta.git.answers, git_theta.plugins
+import git_theta.plugins
 from importlib import import_module
 from git_theta.git.meanwhile import COMMANDS
-for name in COMMANDS["add"]:
+for name in COMMANDS[sys.argv[1]]:
     import_module(name)
-git_theta.plugins.installed().offers("theta_checkpoint_formats")
-print("numpy" in sys.modules)
+before = set(sys.modules)
+git_theta.plugins.installed().find("theta_serializers", "raw")
+git_theta.plugins.installed().find("theta_update_types", "dense")
+print(*set(sys.modules) - before)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout == "False\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script, command], capture_output=True, text=True, check=True
+    )
+    found = {name for name in done.stdout.split() if ".updates" in name or ".serializers" in name}
+    assert {name.rpartition(".")[2] for name in found} == {"raw", "dense", "builtin"}
 
 
 def test_the_modules_exist():
-    for names in (*COMMANDS.values(), STORING):
+    for names in COMMANDS.values():
         for name in names:
             __import__(name)

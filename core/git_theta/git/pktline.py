@@ -13,10 +13,10 @@ from functools import cached_property
 from git_theta.errors import GitError
 
 MAX_PACKET = 65516
-_BUFFER = 2**20
 _SIZE = 4 + MAX_PACKET
-_AT_ONCE = _BUFFER // _SIZE  # full packets that are read at once
 _FULL = b"%04x" % _SIZE
+_AT_ONCE = 16  # full packets that are read at once
+_BUFFER = _AT_ONCE * _SIZE
 
 
 class PutOff(Exception):
@@ -86,7 +86,8 @@ class PacketReader:
     def content(self) -> Iterator[memoryview]:
         """What binary packets until the next flush hold, each part valid until the next one."""
         while True:
-            if self._start == self._end and (full := self._full_packets()):
+            head = self._view[self._start : self._end][:4]
+            if head in (b"", _FULL) and (full := self._full_packets()):
                 yield full
             elif (packet := self.packet()) is None:
                 return
@@ -94,28 +95,37 @@ class PacketReader:
                 yield packet
 
     @cached_property
-    def _slots(self) -> tuple[memoryview, memoryview]:
-        """Where lengths of full packets are read to, and their payloads."""
-        return memoryview(bytearray(4 * _AT_ONCE)), memoryview(bytearray(MAX_PACKET * _AT_ONCE))
-
-    def _full_packets(self) -> memoryview:
-        """Payloads of the full packets that come next; other packets are in the buffer then."""
-        lengths, payloads = self._slots
+    def _slots(self) -> tuple[memoryview, memoryview, list[memoryview]]:
+        """Where lengths of full packets are put, and their payloads; both in the order of git's."""
+        lengths = memoryview(bytearray(4 * _AT_ONCE))
+        payloads = memoryview(bytearray(MAX_PACKET * _AT_ONCE))
         parts: list[memoryview] = []
         for at in range(_AT_ONCE):
             parts.append(lengths[4 * at :][:4])
             parts.append(payloads[MAX_PACKET * at :][:MAX_PACKET])
-        left, got, full, other = parts, 0, 0, False
-        while left and not other and (count := os.readv(self._fd, left)):
-            got += count
-            left = _without(left, count)
+        return lengths, payloads, parts
+
+    def _full_packets(self) -> memoryview:
+        """Payloads of the full packets that come next; other packets are in the buffer then."""
+        lengths, payloads, parts = self._slots
+        got, full, other = self._end - self._start, 0, False
+        left = _copied(self._view[self._start : self._end], parts)
+        while True:
             while full < _AT_ONCE and got >= full * _SIZE + 4 and not other:
                 other = lengths[4 * full :][:4] != _FULL
                 full += not other
+            if other or not left or not (count := os.readv(self._fd, left)):
+                break
+            got += count
+            left = _without(left, count)
         full = min(full, got // _SIZE)
-        rest = b"".join(parts[2 * full :])[: got - full * _SIZE]
-        self._data[: len(rest)] = rest
-        self._start, self._end = 0, len(rest)
+        self._start = self._end = 0
+        for part in parts[2 * full :]:
+            rest = part[: got - full * _SIZE - self._end]
+            if not rest:
+                break
+            self._view[self._end : self._end + len(rest)] = rest
+            self._end += len(rest)
         return payloads[: full * MAX_PACKET]
 
 
@@ -159,8 +169,20 @@ class PacketWriter:
                 rest = rest[os.write(self._fd, rest) :]
 
 
+def _copied(data: memoryview, parts: list[memoryview]) -> list[memoryview]:
+    """Copy data to the first of some places; gives what is left of them."""
+    at = 0
+    for part in parts:
+        piece = data[at : at + len(part)]
+        if not piece:
+            break
+        part[: len(piece)] = piece
+        at += len(piece)
+    return _without(parts, at)
+
+
 def _without(parts: list[memoryview], nbytes: int) -> list[memoryview]:
-    """What is left of places to read to, after so many bytes were read."""
+    """What is left of places, after so many bytes were put there."""
     for at, part in enumerate(parts):
         if nbytes < len(part):
             return [part[nbytes:], *parts[at + 1 :]]

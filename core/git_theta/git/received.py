@@ -188,7 +188,6 @@ class _Spool:
         self._fd = -1
         self._nbytes = 0
         self._copied = False
-        self._read = bytearray(_STEP)  # what the file has, to be compared
 
     def close(self) -> None:
         """Close the file, unless :meth:`finish` gave it away."""
@@ -198,6 +197,7 @@ class _Spool:
     def add(self, data: bytearray | memoryview) -> None:
         if not self.used:
             self.used = True
+            self._read = bytearray(_STEP)
             self._open()
         if not self._copied and not self._agrees(data):
             self._copy()
@@ -207,11 +207,11 @@ class _Spool:
         self._nbytes += len(data)
 
     def _agrees(self, data: bytearray | memoryview) -> bool:
-        """Whether the file goes on with this."""
-        with memoryview(data) as view:
-            for at in range(0, len(view), len(self._read)):
-                part = view[at : at + len(self._read)]
-                found = os.preadv(self._fd, [self._read], self._nbytes + at)
+        """Whether the file goes on with this; it is read in order."""
+        with memoryview(data) as view, memoryview(self._read) as room:
+            for at in range(0, len(view), _STEP):
+                part = view[at : at + _STEP]
+                found = os.readv(self._fd, [room[: len(part)]])
                 if found < len(part) or not self._read.startswith(part):
                     return False
         return True

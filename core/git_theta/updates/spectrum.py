@@ -23,7 +23,7 @@ from git_theta.updates.sharpen import sharpen
 _ROWS = 1024
 """Rows from which the space of all is found."""
 _JUDGED = 192
-"""Rows, about, from which the noise is told."""
+"""Rows from which the noise is told, at most."""
 _SHORT = 2**21
 """Numbers of a matrix for which another pass is cheap."""
 
@@ -154,7 +154,7 @@ def _improve(matrix: Matrix, start: Floats) -> _Found:
 
 def _rank(matrix: Matrix, found: _Found) -> tuple[int, bool]:
     """How many singular values stand out of the noise, and whether that is certain."""
-    some = slice(None, None, -(-len(found.left) // _JUDGED))
+    some = _scattered(len(found.left))
     missed = matrix.difference(0, len(found.left))[some] - found.left[some] @ found.right
     noise = float(np.sqrt(np.mean(missed * missed)))
     edge = 1.5 * noise * (math.sqrt(matrix.rows) + math.sqrt(matrix.columns))
@@ -170,6 +170,12 @@ def _rank(matrix: Matrix, found: _Found) -> tuple[int, bool]:
     near = (found.values > 0.8 * edge) & (found.values < 2 * edge)
     clear = rank and found.values[rank - 1] > 6 * found.values[rank]  # whatever noise there is
     return rank, bool(clear or not near.any())
+
+
+def _scattered(rows: int) -> NDArray[np.intp]:
+    """Some of the rows, in no regular distance: every third may be of another kind."""
+    places = np.arange(min(rows, _JUDGED)) * ((math.sqrt(5) - 1) / 2) % 1
+    return np.unique((places * rows).astype(np.intp))
 
 
 def limit_of(matrix: Matrix) -> int:
