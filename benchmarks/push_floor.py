@@ -4,7 +4,8 @@ usage: python benchmarks/push_floor.py FOLDER [ROUNDS]
 
 FOLDER is that of push.py. In place of ours, a hook does what a push cannot do without and nothing
 else: ``send`` has the real git-lfs send the packs; ``all`` walks the pushed commits, checks the
-packs' SHA-256 on all cores, sends, asks git-lfs again, and pushes a ref. Medians of the rounds.
+packs' SHA-256 on all cores, sends, asks git-lfs again, and pushes a ref; ``beside`` does as much of
+that at the same time as can be. Medians of the rounds.
 """
 
 from __future__ import annotations
@@ -69,19 +70,22 @@ def _hooks(theta: Bench) -> Mapping[str, str]:
     (top / "oids").write_text("".join(f"{pack.name}\n" for pack in packs))
     (top / "files").write_text("".join(f"{pack}\n" for pack in packs))
     (top / "check.py").write_text(_CHECK)
-    scratch, oids, files, check = (
-        shlex.quote(str(top / name)) for name in ("scratch", "oids", "files", "check.py")
+    scratch, oids, files, check, fifo = (
+        shlex.quote(str(top / name)) for name in ("scratch", "oids", "files", "check.py", "fifo")
     )
-    lfs = f"git -c lfs.storage={scratch} lfs push --object-id --stdin $1 < {oids} >/dev/null 2>&1"
-    lines = [
-        "git rev-list --objects HEAD | git cat-file --batch >/dev/null",
-        f"{shlex.quote(sys.executable)} {check} {files}",
-        lfs,
-        lfs,
-        "git push --no-verify -q $1 HEAD:refs/theta/floor",
-    ]
     head = "#!/bin/sh\nset -e\n"
-    return {"send": head + lfs + "\n", "all": head + "\n".join(lines) + "\n"}
+    lfs = f"git -c lfs.storage={scratch} lfs push --object-id --stdin $1 >/dev/null 2>&1"
+    walk = "git rev-list --objects HEAD | git cat-file --batch >/dev/null"
+    verify = f"{shlex.quote(sys.executable)} {check} {files}"
+    ref = "git push --no-verify -q $1 HEAD:refs/theta/floor"
+    send = f"{lfs} < {oids}"
+    started = f"rm -f {fifo}; mkfifo {fifo}\n{lfs} < {fifo} &"
+    return {
+        "send": f"{head}{send}\n",
+        "all": f"{head}{walk}\n{verify}\n{send}\n{send}\n{ref}\n",
+        "beside": f"{head}{started}\n{walk}\n{verify}\ncat {oids} > {fifo}\nwait $!\n"
+        f"{send} &\n{ref}\nwait $!\n",
+    }
 
 
 if __name__ == "__main__":
