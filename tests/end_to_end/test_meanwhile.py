@@ -90,16 +90,20 @@ def test_a_fault_while_preparing_is_raised_when_the_stream_has_ended(file, taken
 
 
 def test_an_interrupt_does_not_wait(file, taken):
-    before, ended = sys.getswitchinterval(), threading.Event()
+    before, let_go, ended = sys.getswitchinterval(), threading.Event(), threading.Event()
+
+    def come():
+        let_go.wait(10)
+        ended.set()
 
     def interrupt():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        drained(lambda: ended.wait(60), str(file), interrupt)
+        drained(come, str(file), interrupt)
     assert not ended.is_set()
     assert sys.getswitchinterval() == before
-    ended.set()
+    let_go.set()
 
 
 def test_the_commands_have_their_names_from_git():
