@@ -23,10 +23,10 @@ Array = NDArray[Any]
 
 BLOCK = 2**16
 """Words of a block of changes."""
-MOST_RANK = 32
-"""The greatest rank, and the bytes of a factor, whose products take no longer than numpy's BLAS"""
-MOST_BYTES = 2**20
-"""takes: that holds blocks of factors in caches, which the kernels do not."""
+MOST_RANK = 64
+"""The greatest rank, which is that of the kernels' buffer, too"""
+MOST_BYTES = 2**21
+"""and the bytes of a right factor whose products take no longer than numpy's BLAS does."""
 _LOW_RANK = {("BF16", 4): "bf16", ("BF16", 8): "bf16_wide", ("F32", 8): "f32_wide"}
 _NAMES = {0: "kernels.so", 2: "kernels.so", 3: "kernels-v3.so", 4: "kernels-v4.so"}
 
@@ -73,7 +73,7 @@ class Kernels:
 
     def pays(self, right: Array) -> bool:
         """Whether a product with such a right factor [rank, columns] is not slower than numpy's."""
-        return len(right) <= MOST_RANK and right.nbytes <= MOST_BYTES
+        return 0 < len(right) <= MOST_RANK and right.nbytes <= MOST_BYTES
 
     def missed(self, new: Array, predicted: Array, shift: int, mask: int, out: Array) -> None:
         """``new - predicted`` in zigzag order, sorted by ``predicted >> shift & mask``."""
@@ -185,6 +185,7 @@ class Kernels:
         (rows, rank), columns = left.shape, right.shape[1]
         _expect(left.dtype == right.dtype == difference.dtype and weights.itemsize == 4)
         _expect(difference.shape == weights.shape == (rows, columns) and right.shape[0] == rank)
+        _expect(0 < rank <= MOST_RANK)
         out = np.empty_like(difference)
         args = left, right, difference, weights, out, rows, rank, columns
         self._call(f"weighed_f{8 * out.itemsize}", *args)

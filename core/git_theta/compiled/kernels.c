@@ -15,106 +15,145 @@
 #define ZIGZAG(WORD, SIGNED, BITS, x) (WORD)((WORD)((x) << 1) ^ (WORD)((SIGNED)(x) >> (BITS - 1)))
 #define UNZIGZAG(WORD, x) (WORD)(((x) >> 1) ^ (WORD) - ((x)&1))
 
-/* ---- low rank: round(base + left @ right) ---------------------------------------------------- */
-
-/* Products of factors are exact, in whatever order they are summed and with fused multiply-adds or
-   none; only adding the base rounds. */
+/* ---- products of thin factors ------------------------------------------------------------------ */
 
 #if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64 };
+enum { VECTOR_BYTES = 64, AT_ONCE = 8 };
 #elif defined(__AVX2__)
-enum { VECTOR_BYTES = 32 };
+enum { VECTOR_BYTES = 32, AT_ONCE = 4 };
 #else
-enum { VECTOR_BYTES = 16 };
+enum { VECTOR_BYTES = 16, AT_ONCE = 4 };
 #endif
 
-#define VECTOR_OF(TYPE, BYTES) __attribute__((vector_size(BYTES), aligned(sizeof(TYPE)))) TYPE
+#define VECTOR_OF(TYPE, BYTES) \
+    __attribute__((vector_size(BYTES), aligned(sizeof(TYPE)), may_alias)) TYPE
 typedef VECTOR_OF(float, VECTOR_BYTES) floats;
 typedef VECTOR_OF(uint32_t, VECTOR_BYTES) words;
-typedef VECTOR_OF(uint16_t, VECTOR_BYTES / 2) words_bf16;
+typedef VECTOR_OF(int32_t, VECTOR_BYTES) integers;
 typedef VECTOR_OF(double, VECTOR_BYTES) doubles; /* and as many of the others: */
 typedef VECTOR_OF(float, VECTOR_BYTES / 2) floats_few;
 typedef VECTOR_OF(uint32_t, VECTOR_BYTES / 2) words_few;
-typedef VECTOR_OF(uint16_t, VECTOR_BYTES / 4) words_bf16_few;
+typedef VECTOR_OF(int32_t, VECTOR_BYTES / 2) integers_few;
 
-/* A BF16 number of a binary32 one; where that is not finite, the base's. */
-#define ROUND_BF16(u, base, high)                                                                  \
-    do {                                                                                           \
-        high = (u + 0x7FFF + ((u >> 16) & 1)) >> 16;                                               \
-        __typeof__(high) unfit = (__typeof__(high))((u & 0x7F800000) == 0x7F800000) |              \
-                                 (__typeof__(high))((high & 0x7F80) == 0x7F80);                    \
-        high = (high & ~unfit) | (base & unfit);                                                   \
-    } while (0)
+#define LANES(REAL) ((int64_t)(VECTOR_BYTES / sizeof(REAL)))
+#define IN_ORDER(j, lanes) (j)
+#define IN_PAIRS(j, lanes) ((j) / 2 + (j) % 2 * (lanes))
 
-INLINE void finish_bf16(floats sum, const uint16_t *base, uint16_t *out) {
-    words old = __builtin_convertvector(*(const words_bf16 *)base, words), high;
-    words u = (words)(sum + (floats)(old << 16) + 0.0f);
-    ROUND_BF16(u, old, high);
-    *(words_bf16 *)out = __builtin_convertvector(high, words_bf16);
-}
+enum { NEAR_BYTES = 24 * 1024 }; /* Python lets no rank exceed 64, so a panel has 8 KiB at most */
 
-INLINE void finish_bf16_wide(doubles sum, const uint16_t *base, uint16_t *out) {
-    words_few old = __builtin_convertvector(*(const words_bf16_few *)base, words_few), high;
-    doubles wide = __builtin_convertvector((floats_few)(old << 16), doubles);
-    words_few u = (words_few)__builtin_convertvector(sum + wide + 0.0, floats_few);
-    ROUND_BF16(u, old, high);
-    *(words_bf16_few *)out = __builtin_convertvector(high, words_bf16_few);
-}
+/* left [rows, rank] @ right [rank, width], and FINISH(sums, sums, where, how many, ...) of each two
+   vectors: columns lie in them IN_ORDER, or every other one in the second.
 
-INLINE void finish_f32_wide(doubles sum, const uint32_t *base, uint32_t *out) {
-    words_few old = *(const words_few *)base;
-    doubles wide = __builtin_convertvector((floats_few)old, doubles);
-    words_few u = (words_few)__builtin_convertvector(sum + wide + 0.0, floats_few);
-    words_few unfit = (words_few)((u & 0x7F800000) == 0x7F800000);
-    *(words_few *)out = (u & ~unfit) | (old & unfit);
-}
-
-/* R rows of one vector each, then what is left of it: a vector is finished in a buffer. */
-#define ROWS_OF(NAME, REAL, VECTOR, LANES, WORD, FINISH, R)                                        \
-    INLINE void NAME##_##R(const REAL *left, const REAL *right, const WORD *base, WORD *out,       \
-                           int64_t width, int64_t rank, int64_t columns) {                         \
-        int64_t c = 0;                                                                             \
-        for (; c + LANES <= width; c += LANES) {                                                   \
-            VECTOR sum[R] = {{0}};                                                                 \
-            for (int64_t r = 0; r < rank; r++) {                                                   \
-                VECTOR here = *(const VECTOR *)(right + r * columns + c);                          \
-                for (int k = 0; k < R; k++) sum[k] += left[k * rank + r] * here;                   \
+   The right factor is put together in panels of two vectors, as many as the nearest cache holds;
+   sums of a few rows stay in registers. */
+#define PRODUCT(REAL, VECTOR, ORDER, FINISH, ...)                                                  \
+    REAL block[NEAR_BYTES / sizeof(REAL)];                                                         \
+    const VECTOR zero = {0};                                                                       \
+    enum { LANES = VECTOR_BYTES / sizeof(REAL), PANEL = 2 * LANES };                               \
+    const int64_t most = PANEL * (NEAR_BYTES / (rank * 2 * VECTOR_BYTES));                         \
+    for (int64_t first = 0; first < width; first += most) {                                        \
+        int64_t last = first + most < width ? first + most : width;                                \
+        REAL *here = block;                                                                        \
+        for (int64_t c = first; c < last; c += PANEL)                                              \
+            for (int64_t r = 0; r < rank; r++, here += PANEL) {                                    \
+                REAL rest[PANEL] = {0};                                                            \
+                const REAL *some = right + r * columns + c;                                        \
+                if (last - c < PANEL) some = memcpy(rest, some, (last - c) * sizeof(REAL));        \
+                for (int j = 0; j < PANEL; j++) here[ORDER(j, LANES)] = some[j];                   \
             }                                                                                      \
-            for (int k = 0; k < R; k++) FINISH(sum[k], base + k * width + c, out + k * width + c); \
-        }                                                                                          \
-        for (int k = 0; c < width && k < R; k++) {                                                 \
-            REAL sum[LANES] = {0};                                                                 \
-            WORD old[LANES] = {0}, new[LANES];                                                     \
-            int64_t rest = width - c;                                                              \
-            for (int64_t r = 0; r < rank; r++)                                                     \
-                for (int64_t j = 0; j < rest; j++)                                                 \
-                    sum[j] += left[k * rank + r] * right[r * columns + c + j];                     \
-            memcpy(old, base + k * width + c, rest * sizeof(WORD));                                \
-            VECTOR all;                                                                            \
-            memcpy(&all, sum, sizeof all);                                                         \
-            FINISH(all, old, new);                                                                 \
-            memcpy(out + k * width + c, new, rest * sizeof(WORD));                                 \
+        int64_t row = 0;                                                                           \
+        for (; row + AT_ONCE <= rows; row += AT_ONCE)                                              \
+            ROWS(REAL, VECTOR, AT_ONCE, FINISH, __VA_ARGS__)                                       \
+        for (; row < rows; row++) ROWS(REAL, VECTOR, 1, FINISH, __VA_ARGS__)                       \
+    }
+
+#define UNROLLED _Pragma("GCC unroll 8") for (int k = 0; k < ROWS; k++)
+
+#define ROWS(REAL, VECTOR, COUNT, FINISH, ...)                                                     \
+    {                                                                                              \
+        enum { ROWS = COUNT };                                                                     \
+        const REAL *factor = block;                                                                \
+        for (int64_t c = first; c < last; c += PANEL) {                                            \
+            VECTOR one[ROWS], other[ROWS];                                                         \
+            UNROLLED one[k] = other[k] = zero;                                                     \
+            for (int64_t r = 0; r < rank; r++, factor += PANEL) {                                  \
+                VECTOR these = *(const VECTOR *)factor, those = *(const VECTOR *)(factor + LANES); \
+                UNROLLED {                                                                         \
+                    one[k] += left[(row + k) * rank + r] * these;                                  \
+                    other[k] += left[(row + k) * rank + r] * those;                                \
+                }                                                                                  \
+            }                                                                                      \
+            if (last - c >= PANEL) {                                                               \
+                UNROLLED FINISH(one[k], other[k], (row + k) * width + c, PANEL, __VA_ARGS__);      \
+            } else {                                                                               \
+                for (int k = 0; k < ROWS; k++)                                                     \
+                    FINISH(one[k], other[k], (row + k) * width + c, last - c, __VA_ARGS__);        \
+            }                                                                                      \
         }                                                                                          \
     }
 
-#define LOW_RANK(NAME, REAL, VECTOR, LANES, WORD, FINISH)                                          \
-    ROWS_OF(NAME, REAL, VECTOR, LANES, WORD, FINISH, 8)                                            \
-    ROWS_OF(NAME, REAL, VECTOR, LANES, WORD, FINISH, 1)                                            \
+/* ---- low rank: round(base + left @ right) ---------------------------------------------------- */
+
+/* Products of factors are exact, in whatever order they are summed and with fused multiply-adds or
+   none; only adding the base rounds. A sum that begins with 0 is never -0. */
+
+/* What rounds binary32 numbers to BF16 ones, in the upper half; from 0x7F7F8000 on they are not
+   finite, and the base's stay. */
+#define ROUND_BF16(SIGNED, u, base)                                                                \
+    do {                                                                                           \
+        __typeof__(u) fits = (__typeof__(u))((SIGNED)(u & 0x7FFFFFFF) < 0x7F7F8000);               \
+        u = ((u + 0x7FFF + ((u >> 16) & 1)) & fits) | (base & ~fits);                              \
+    } while (0)
+
+/* Two numbers lie in a word. */
+INLINE void finish_bf16(floats one, floats other, const uint16_t *base, uint16_t *out) {
+    words both = *(const words *)base, low = both << 16, high = both & 0xFFFF0000;
+    words u = (words)(one + (floats)low), v = (words)(other + (floats)high);
+    ROUND_BF16(integers, u, low);
+    ROUND_BF16(integers, v, high);
+    *(words *)out = u >> 16 | (v & 0xFFFF0000);
+}
+
+#define WIDE(few) __builtin_convertvector((floats_few)(few), doubles)
+#define NARROW(sum) (words_few) __builtin_convertvector(sum, floats_few)
+
+INLINE void finish_bf16_wide(doubles one, doubles other, const uint16_t *base, uint16_t *out) {
+    words_few both = *(const words_few *)base, low = both << 16, high = both & 0xFFFF0000;
+    words_few u = NARROW(one + WIDE(low)), v = NARROW(other + WIDE(high));
+    ROUND_BF16(integers_few, u, low);
+    ROUND_BF16(integers_few, v, high);
+    *(words_few *)out = u >> 16 | (v & 0xFFFF0000);
+}
+
+INLINE void finish_f32_wide(doubles one, doubles other, const uint32_t *base, uint32_t *out) {
+    for (int k = 0; k < 2; k++) {
+        words_few old = ((const words_few *)base)[k], u = NARROW((k ? other : one) + WIDE(old));
+        words_few unfit = (words_few)((u & 0x7F800000) == 0x7F800000);
+        ((words_few *)out)[k] = (u & ~unfit) | (old & unfit);
+    }
+}
+
+#define LOW_RANK(NAME, REAL, VECTOR, ORDER, WORD, FINISH)                                          \
+    INLINE void finish_##NAME(VECTOR one, VECTOR other, int64_t at, int64_t n, const WORD *base,   \
+                              WORD *out) {                                                         \
+        if (n == 2 * LANES(REAL)) {                                                                \
+            FINISH(one, other, base + at, out + at);                                               \
+        } else {                                                                                   \
+            WORD old[2 * LANES(REAL)] = {0}, new[2 * LANES(REAL)];                                 \
+            memcpy(old, base + at, n * sizeof(WORD));                                              \
+            FINISH(one, other, old, new);                                                          \
+            memcpy(out + at, new, n * sizeof(WORD));                                               \
+        }                                                                                          \
+    }                                                                                              \
     void theta_##NAME(const REAL *left, const REAL *right, const WORD *base, WORD *out,            \
                       int64_t rows, int64_t width, int64_t rank, int64_t columns) {                \
-        int64_t row = 0;                                                                           \
-        for (; row + 8 <= rows; row += 8)                                                          \
-            NAME##_8(left + row * rank, right, base + row * width, out + row * width, width, rank, \
-                     columns);                                                                     \
-        for (; row < rows; row++)                                                                  \
-            NAME##_1(left + row * rank, right, base + row * width, out + row * width, width, rank, \
-                     columns);                                                                     \
+        PRODUCT(REAL, VECTOR, ORDER, finish_##NAME, base, out);                                    \
     }
 
 /* left [rows, rank]; right [rank, width] of rows that are `columns` long; base, out [rows, width] */
-LOW_RANK(low_rank_bf16, float, floats, VECTOR_BYTES / 4, uint16_t, finish_bf16)
-LOW_RANK(low_rank_bf16_wide, double, doubles, VECTOR_BYTES / 8, uint16_t, finish_bf16_wide)
-LOW_RANK(low_rank_f32_wide, double, doubles, VECTOR_BYTES / 8, uint32_t, finish_f32_wide)
+LOW_RANK(low_rank_bf16, float, floats, IN_PAIRS, uint16_t, finish_bf16)
+LOW_RANK(low_rank_bf16_wide, double, doubles, IN_PAIRS, uint16_t, finish_bf16_wide)
+LOW_RANK(low_rank_f32_wide, double, doubles, IN_ORDER, uint32_t, finish_f32_wide)
 
 /* ---- residuals, sorted by the exponents of what was predicted ---------------------------------- */
 
@@ -329,42 +368,24 @@ void theta_weights_f32(const uint32_t *new, int64_t least, uint32_t *out, int64_
 
 /* out = (difference - left @ right) * weights; left [rows, rank], right [rank, columns] */
 #define WEIGHED(NAME, REAL, VECTOR, FEW)                                                           \
-    INLINE void weighed_##NAME(const REAL *left, const REAL *right, const REAL *difference,        \
-                               const float *weights, REAL *out, int rows, int64_t rank,            \
-                               int64_t columns) {                                                  \
-        enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                              \
-        int64_t c = 0;                                                                             \
-        for (; c + LANES <= columns; c += LANES) {                                                 \
-            VECTOR sum[8] = {{0}};                                                                 \
-            for (int64_t r = 0; r < rank; r++) {                                                   \
-                VECTOR here = *(const VECTOR *)(right + r * columns + c);                          \
-                for (int k = 0; k < rows; k++) sum[k] += left[k * rank + r] * here;                \
-            }                                                                                      \
-            for (int k = 0; k < rows; k++) {                                                       \
-                int64_t at = k * columns + c;                                                      \
+    INLINE void finish_##NAME(VECTOR one, VECTOR other, int64_t at, int64_t n,                     \
+                              const REAL *difference, const float *weights, REAL *out) {           \
+        for (int64_t k = 0; k < 2; k++, at += LANES(REAL), n -= LANES(REAL)) {                     \
+            VECTOR sum = k ? other : one;                                                          \
+            if (n >= LANES(REAL)) {                                                                \
                 VECTOR weight = __builtin_convertvector(*(const FEW *)(weights + at), VECTOR);     \
-                *(VECTOR *)(out + at) = (*(const VECTOR *)(difference + at) - sum[k]) * weight;    \
+                *(VECTOR *)(out + at) = (*(const VECTOR *)(difference + at) - sum) * weight;       \
+            } else {                                                                               \
+                for (int64_t i = 0; i < n; i++)                                                    \
+                    out[at + i] = (difference[at + i] - sum[i]) * weights[at + i];                 \
             }                                                                                      \
         }                                                                                          \
-        for (; c < columns; c++)                                                                   \
-            for (int k = 0; k < rows; k++) {                                                       \
-                REAL sum = 0;                                                                      \
-                for (int64_t r = 0; r < rank; r++)                                                 \
-                    sum += left[k * rank + r] * right[r * columns + c];                            \
-                int64_t at = k * columns + c;                                                      \
-                out[at] = (difference[at] - sum) * weights[at];                                    \
-            }                                                                                      \
     }                                                                                              \
     void theta_weighed_##NAME(const REAL *left, const REAL *right, const REAL *difference,         \
                               const float *weights, REAL *out, int64_t rows, int64_t rank,         \
                               int64_t columns) {                                                   \
-        int64_t row = 0, at;                                                                       \
-        for (; at = row * columns, row + 8 <= rows; row += 8)                                      \
-            weighed_##NAME(left + row * rank, right, difference + at, weights + at, out + at, 8,   \
-                           rank, columns);                                                         \
-        for (; at = row * columns, row < rows; row++)                                              \
-            weighed_##NAME(left + row * rank, right, difference + at, weights + at, out + at, 1,   \
-                           rank, columns);                                                         \
+        const int64_t width = columns;                                                             \
+        PRODUCT(REAL, VECTOR, IN_ORDER, finish_##NAME, difference, weights, out);                  \
     }
 
 WEIGHED(f32, float, floats, floats)
