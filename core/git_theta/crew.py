@@ -2,7 +2,7 @@
 
 Threads share one interpreter, in which one of them runs at a time; numpy lets go of it only for as
 long as an array takes. A forked process has what its parent had in memory, so a task is told in a
-few bytes, and what it gives is sent back through a pipe.
+few bytes, and what it gives is sent back through a pipe, or lies in memory that both share.
 
 Linux alone forks here: elsewhere a library that the process uses may not survive it.
 """
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from git_theta.errors import StoreError
+from git_theta.slots import Slots
 
 BUFFERED = 64 * 2**20
 """Bytes that are taken from processes before it is the turn of what they work on."""
@@ -27,7 +28,7 @@ _AHEAD = 2  # tasks that a process is told at once, so that it need not wait for
 _PIPE = 2**20
 
 _FRAME = struct.Struct("<cQ")  # the kind of a message, and its length in bytes
-_VALUE, _BYTES, _ERROR, _END = b"v", b"b", b"e", b"."
+_VALUE, _BYTES, _SLOT, _ERROR, _END = b"v", b"b", b"s", b"e", b"."
 
 
 def can_fork() -> bool:
@@ -47,6 +48,9 @@ class Crew:
         How many processes.
     begin
         What each calls first: to open anew what must not be shared.
+    slot
+        Bytes of a result that is lent at most, and valid until the next one is asked for; longer
+        ones are sent. A process waits for a slot, so tasks must be taken in their order then.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Crew:
         size: int,
         *,
         begin: Callable[[], None] = lambda: None,
+        slot: int = 0,
     ) -> None:
         self._members: list[_Member] = []
         self._waiting: deque[tuple[int, Any]] = deque()
@@ -64,7 +69,7 @@ class Crew:
         self._asked = self._buffered = 0
         try:
             for _ in range(size):
-                self._members.append(_Member(work, begin, self._members))
+                self._members.append(_Member(work, begin, slot, self._members))
         except BaseException:
             self.__exit__()
             raise
@@ -106,7 +111,12 @@ class Crew:
                 self._buffered -= nbytes
                 if kind == _ERROR:
                     raise result
-                yield result
+                if kind == _SLOT:
+                    slots, message = result
+                    yield slots.view(message)
+                    slots.give_back(message)
+                else:
+                    yield result
             if number in self._ended:
                 del self._results[number]
                 return
@@ -142,6 +152,7 @@ class _Member:
         self,
         work: Callable[[Any], Iterator[Any]],
         begin: Callable[[], None],
+        slot: int,
         others: list[_Member],
     ) -> None:
         self.tasks: deque[int] = deque()
@@ -150,21 +161,18 @@ class _Member:
         self._from, results = os.pipe()
         self._kind, self._got = b"", 0
         self._buffer: bytearray | memoryview = bytearray(_FRAME.size)
+        self._slots = Slots(slot) if slot else None
         try:
             self.pid = os.fork()
         except OSError as fault:
-            for fd in (tasks, self._to, self._from, results):
-                os.close(fd)
+            self._close()
+            self._close_child(tasks, results)
             raise _not_forked(fault) from fault
         if self.pid == 0:
-            for other in others:  # else it would keep their pipes open
-                os.close(other._to)
-                os.close(other._from)
-            os.close(self._to)
-            os.close(self._from)
-            _serve(work, begin, tasks, results)
-        os.close(tasks)
-        os.close(results)
+            for one in (self, *others):  # else it would keep their pipes open
+                one._close()
+            _serve(work, begin, tasks, results, self._slots)
+        self._close_child(tasks, results)
         _widen(self._from)
 
     def fileno(self) -> int:
@@ -200,18 +208,37 @@ class _Member:
                 return
             data, kind = self._buffer, self._kind
         self._kind, self._buffer = b"", bytearray(_FRAME.size)
-        yield len(data), (kind, memoryview(data) if kind == _BYTES else _loaded(data))
+        if kind == _SLOT:
+            yield len(data), (kind, (self._slots, data))
+        else:
+            yield len(data), (kind, memoryview(data) if kind == _BYTES else _loaded(data))
+
+    def _close(self) -> None:
+        """Close the ends of the pipes that are the parent's."""
+        os.close(self._to)
+        os.close(self._from)
+        if self._slots:
+            self._slots.end_parent()
+
+    def _close_child(self, tasks: int, results: int) -> None:
+        os.close(tasks)
+        os.close(results)
+        if self._slots:
+            self._slots.end_child()
 
     def end(self) -> None:
         """End the process, whatever it does."""
-        os.close(self._to)
-        os.close(self._from)
+        self._close()
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
 
 
 def _serve(
-    work: Callable[[Any], Iterator[Any]], begin: Callable[[], None], tasks: int, results: int
+    work: Callable[[Any], Iterator[Any]],
+    begin: Callable[[], None],
+    tasks: int,
+    results: int,
+    slots: Slots | None,
 ) -> NoReturn:
     """Work until the parent is gone."""
     try:
@@ -226,10 +253,12 @@ def _serve(
                 break
             try:
                 for result in work(pickle.loads(task)):
-                    if isinstance(result, (bytes, memoryview)):
-                        _send(results, _BYTES, result)
-                    else:
+                    if not isinstance(result, (bytes, memoryview)):
                         _send(results, _VALUE, pickle.dumps(result))
+                    elif slots and len(result) <= slots.nbytes:
+                        _send(results, _SLOT, slots.put(result))
+                    else:
+                        _send(results, _BYTES, result)
             except BrokenPipeError:
                 break
             except Exception as error:

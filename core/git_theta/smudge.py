@@ -261,7 +261,7 @@ def _read_all(rebuilt: Rebuilt) -> Iterator[bytes | memoryview]:
         for data in _read_batch(batches[number]):
             yield memoryview(data).cast("B")
 
-    with Crew(read, worker_count(), begin=rebuilt.store.after_fork) as crew:
+    with Crew(read, worker_count(), begin=rebuilt.store.after_fork, slot=STEP) as crew:
         for number in [crew.ask(number) for number in range(len(batches))]:
             yield from crew.results(number)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from git_theta import crew as crew_module
+from git_theta import slots
 from git_theta.crew import Crew, can_fork
 from git_theta.errors import PackError, StoreError
 
@@ -40,6 +41,63 @@ def test_results_come_in_the_order_in_which_each_task_gave_them() -> None:
         results = {number: list(crew.results(number)) for number in reversed(asked)}
     expected = [[x for n in range(task) for x in (n, bytes([n]) * 3)] for task in (3, 0, 50, 1)]
     assert [results[number] for number in asked] == expected
+
+
+def test_results_that_are_lent() -> None:
+    """More than there are slots for, and some that fit into none."""
+
+    def work(task: int) -> Iterator[object]:
+        for number in range(5 * slots.COUNT):
+            yield bytes([task, number]) * (8 if number % 7 else 9)
+        yield task
+        yield b""
+
+    with Crew(work, 2, slot=16) as crew:
+        for number in [crew.ask(task) for task in range(4)]:
+            results = crew.results(number)
+            for at in range(5 * slots.COUNT):
+                assert bytes(next(results)) == bytes([number, at]) * (8 if at % 7 else 9)
+            assert next(results) == number
+            assert bytes(next(results)) == b""
+            assert list(results) == []
+
+
+def test_a_process_uses_few_slots_where_it_is_not_ahead() -> None:
+    """Those that were used last: memory that is touched first is slow."""
+
+    def work(_: int) -> Iterator[object]:
+        yield b"some"
+
+    with Crew(work, 1, slot=16) as crew:
+        for _ in range(3 * slots.COUNT):
+            assert [bytes(result) for result in crew.results(crew.ask(0))] == [b"some"]
+        memory = crew._members[0]._slots._memory  # type: ignore[union-attr]
+        assert sum(memory[at] != 0 for at in range(0, len(memory), 16)) <= 2
+
+
+def test_a_process_that_waits_for_a_slot_ends_with_its_parent() -> None:
+    program = (
+        "import sys\n"
+        "from git_theta.crew import Crew\n"
+        "def work(task):\n"
+        "    while True:\n"
+        "        yield b'more'\n"
+        "crew = Crew(work, 2, slot=4)\n"
+        "tasks = [crew.ask(None) for _ in range(2)]\n"
+        "print(*[member.pid for member in crew._members], flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout
+    processes = [int(name) for name in parent.stdout.readline().split()]
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(map(is_alive, processes))
 
 
 def test_nothing_waits_for_a_task_that_is_alone() -> None:

@@ -40,7 +40,11 @@ class Kernels:
         self.name = name
         """The library's file."""
 
-    def low_rank(self, left: Array, right: Array, base: Array, dtype: str, out: Array) -> bool:
+    def multiplies(self, right: Array, dtype: str) -> bool:
+        """Whether :meth:`low_rank` takes numbers of a dtype, and right factors of such a length."""
+        return (dtype, right.itemsize) in _LOW_RANK and self.pays(right)
+
+    def low_rank(self, left: Array, right: Array, base: Array, dtype: str, out: Array) -> None:
         """``round(base + left @ right)`` as :func:`git_theta.updates.factors.add` rounds.
 
         Parameters
@@ -51,16 +55,11 @@ class Kernels:
             [rank, width] of the same floats, each row contiguous.
         base, out
             [rows * width], bits of ``dtype``.
-
-        Returns
-        -------
-        Whether it is done: not all dtypes are known, and products of long factors are slow.
         """
-        kind = _LOW_RANK.get((dtype, left.itemsize))
-        if kind is None or not self.pays(right):
-            return False
+        kind = _LOW_RANK[dtype, left.itemsize]
         (rows, rank), width = left.shape, right.shape[1]
         _expect(right.shape[0] == rank and right.strides[1] == right.itemsize == left.itemsize)
+        _expect(0 < rank <= MOST_RANK)
         _expect(base.size == out.size == rows * width and base.itemsize == out.itemsize)
         _expect(bool(out.flags.writeable))
         base = _aligned(base)
@@ -69,7 +68,6 @@ class Kernels:
             *(left, _Rows(right), base, out),
             *(rows, width, rank, right.strides[0] // right.itemsize),
         )
-        return True
 
     def pays(self, right: Array) -> bool:
         """Whether a product with such a right factor [rank, columns] is not slower than numpy's."""

@@ -24,7 +24,7 @@ from git_theta.updates.interface import Part, Update, check_parts
 from git_theta.updates.residual import Bits, Predict, read_words, word
 
 TILE = 2**18
-"""Numbers that are predicted at once: products of fewer rows take longer than the cache saves."""
+"""Numbers that numpy predicts at once: products of fewer rows take longer than the cache saves."""
 
 
 class Arithmetic(NamedTuple):
@@ -203,13 +203,15 @@ def predictor(reals: Reals, base: Source, dtype: str) -> Predict:
         left, right = reals()
         bits = read_words(base, first, count, words)
         out = np.empty(count, words)
-        space = np.empty(min(count, TILE), left.dtype)
-        for at, end, row, rows, column, width in _tiles(first, count, right.shape[1]):
+        compiled = kernels if kernels and kernels.multiplies(right, dtype) else None
+        tile = count if compiled else TILE
+        for at, end, row, rows, column, width in _tiles(first, count, right.shape[1], tile):
             some, others = left[row : row + rows], right[:, column : column + width]
             base_bits, result = bits[at:end], out[at:end]
-            if kernels and kernels.low_rank(some, others, base_bits, dtype, result):
+            if compiled:
+                compiled.low_rank(some, others, base_bits, dtype, result)
                 continue
-            values = space[: end - at]
+            values = np.empty(end - at, left.dtype)
             np.matmul(some, others, values.reshape(rows, width))
             add(values, base_bits, dtype, result)
         return out
@@ -225,15 +227,17 @@ def add(values: Floats, base: Bits, dtype: str, out: Bits) -> None:
         narrow_into(out, values, base, dtype)
 
 
-def _tiles(first: int, count: int, columns: int) -> Iterator[tuple[int, int, int, int, int, int]]:
+def _tiles(
+    first: int, count: int, columns: int, tile: int
+) -> Iterator[tuple[int, int, int, int, int, int]]:
     """Cut a run of numbers into rectangles: start, end, row, rows, column, columns of each."""
     at = 0
     while at < count:
         row, column = divmod(first + at, columns)
         left = count - at
-        if column or left < columns or columns > TILE:
-            rows, width = 1, min(columns - column, left, TILE)
+        if column or left < columns or columns > tile:
+            rows, width = 1, min(columns - column, left, tile)
         else:
-            rows, width = min(left // columns, max(1, TILE // columns)), columns
+            rows, width = min(left // columns, tile // columns), columns
         yield at, at + rows * width, row, rows, column, width
         at += rows * width
