@@ -48,6 +48,7 @@ def clean(
     write: bool = True,
     form: Form | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    settled: Callable[[], None] = lambda: None,
 ) -> Cleaned:
     """Describe a file, and store what the store lacks of it.
 
@@ -69,6 +70,8 @@ def clean(
         How groups that the store lacks shall be stored; None: nobody said so.
     advance
         Told how many bytes were worked on; a byte that is stored counts twice.
+    settled
+        Called when the file is read no more, if something of it was stored.
 
     Raises
     ------
@@ -94,7 +97,7 @@ def clean(
 
             lineage = lineage_of(scanned.described, versions, older, path, store, plugins)
             wanted = lacking(scanned, _patched(previous, scanned.skeleton), lineage, places, form)
-            places |= store_buffers(store, plugins, wanted, opened.advance)
+            places |= store_buffers(store, plugins, wanted, opened.advance, settled)
             _check_stored(path, scanned, places)
         elif lost:
             places = {}  # who names packs has stored the file; here some of it is not

@@ -79,7 +79,9 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         for member in self._members:
-            member.end()
+            member.kill()
+        for member in self._members:  # which give back their memory beside each other
+            os.waitpid(member.pid, 0)
 
     def ask(self, task: Any, *, alone: bool = False) -> int:
         """Have somebody work on a task, ``alone`` one for which no other shall wait.
@@ -226,11 +228,10 @@ class _Member:
         if self._slots:
             self._slots.end_child()
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """End the process, whatever it does."""
         self._close()
         os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
 
 
 def _serve(

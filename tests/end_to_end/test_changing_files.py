@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from git_theta.clean import clean
 from git_theta.digests import digest
 from git_theta.errors import FileChangedError
+from git_theta.git import answers
 from git_theta.git import received as received_module
-from git_theta.git.received import open_file, receive
+from git_theta.git.received import Received, open_file, receive
+from git_theta.git.repository import Repository
 from git_theta.plugins import installed
 from git_theta.source import BytesSource
 from git_theta.storage.local import LocalStore
@@ -147,3 +152,51 @@ def test_a_file_that_is_written_to_after_it_was_read_is_refused(tmp_path, change
         file.write_bytes(change)
         with pytest.raises(FileChangedError, match=r"Run git add again"):
             received.check_unchanged("m.pt")
+
+
+@pytest.mark.parametrize("when", ["before", "after", "never"])
+def test_what_is_read_once_more_beside_other_work(tmp_path, monkeypatch, when):
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    file = tmp_path / "m.pt"
+    file.write_bytes(b"weights")
+    with open_file(file) as received:
+        if when == "before":
+            file.write_bytes(b"WEIGHTS")
+        received.begin_check()
+        received._checking.join()
+        assert received._unchanged is (when != "before")
+        if when == "after":
+            file.write_bytes(b"WEIGHTS")
+        if when == "never":
+            received.check_unchanged("m.pt")
+        else:
+            with pytest.raises(FileChangedError, match=r"Run git add again"):
+                received.check_unchanged("m.pt")
+
+
+def test_nothing_is_read_of_a_file_that_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    file = tmp_path / "m.pt"
+    file.write_bytes(bytes(2 * IN_MEMORY))
+    with open_file(file) as received:
+        received.begin_check()
+    assert not received._checking.is_alive()
+
+
+def test_an_add_reads_again_what_it_stores_once(tmp_path, monkeypatch):
+    """In a thread where something was stored; else when all is done."""
+    found = []
+    for name in ("begin_check", "check_unchanged"):
+        real = getattr(Received, name)
+        monkeypatch.setattr(
+            Received, name, lambda *args, real=real, name=name: found.append(name) or real(*args)
+        )
+    repo = tmp_path / "repo"
+    subprocess.run(["git", "init", "-q", repo], check=True)
+    monkeypatch.chdir(repo)
+    Path("m.bin").write_bytes(os.urandom(2 * IN_MEMORY))
+    for expected in (["begin_check", "check_unchanged"], ["check_unchanged"]):
+        with closing(Repository()) as repository, open_file("m.bin") as received:
+            answers.clean_received(repository, "m.bin", received)
+        assert found == expected
+        found.clear()

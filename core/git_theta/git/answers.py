@@ -203,6 +203,7 @@ def _clean(
             write=write,
             form=form,
             advance=advance,
+            settled=received.begin_check,
         )
     received.check_unchanged(path)
     return cleaned

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import blake3
 
 from git_theta.errors import CheckpointError, FileChangedError, StoreError
+from git_theta.parallel import worker_count
 from git_theta.source import BytesSource, FileSource, Source
 
 if TYPE_CHECKING:
@@ -53,11 +55,15 @@ class Received:
         self.digest = digest
         """Their BLAKE3."""
         self._fd, self._stamp = fd, stamp
+        self._checking: threading.Thread | None = None
+        self._unchanged = False
 
     def __enter__(self) -> Received:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._checking:
+            self._checking.join()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -77,10 +83,27 @@ class Received:
         FileChangedError
             When its inode or its bytes say that somebody wrote to it.
         """
-        if self._stamp:
-            if Stamp.of(self._fd) != self._stamp:
-                raise _changed(path)
-            _check(self.source, self.digest, path)
+        if not self._stamp:
+            return
+        if self._checking:
+            self._checking.join()
+        if not self._unchanged:  # if nobody looked yet, or could not
+            self._check()
+        if not self._unchanged or Stamp.of(self._fd) != self._stamp:
+            raise _changed(path)
+
+    def begin_check(self) -> None:
+        """Read all of it once more in a thread: what :meth:`check_unchanged` need not do then."""
+        if self._stamp and worker_count() > 1:
+            self._checking = threading.Thread(target=self._try_check)
+            self._checking.start()
+
+    def _check(self) -> None:
+        self._unchanged = _has_digest(self.source, self.digest)
+
+    def _try_check(self) -> None:
+        with suppress(OSError):  # which is raised where it can be told
+            self._check()
 
 
 def receive(stream: Iterable[memoryview], path: str, temporary: Callable[[], Path]) -> Received:
@@ -220,8 +243,8 @@ class _Spool:
         if not self._copied and os.fstat(self._fd).st_size != self._nbytes:
             self._copy()
         source = FileSource(self._fd)
-        if self._copied:
-            _check(source, digest, self._path)
+        if self._copied and not _has_digest(source, digest):
+            raise _changed(self._path)
         received = Received(source, digest, self._fd, None if self._copied else self._stamp)
         self._fd = -1
         return received
@@ -258,13 +281,11 @@ def _write(fd: int, data: bytes | bytearray | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _check(source: Source, digest: bytes, path: str) -> None:
+def _has_digest(source: Source, digest: bytes) -> bool:
     try:
-        unchanged = _digest(source) == digest
-    except CheckpointError as fault:  # it became shorter
-        raise _changed(path) from fault
-    if not unchanged:
-        raise _changed(path)
+        return _digest(source) == digest
+    except CheckpointError:  # it became shorter
+        return False
 
 
 def _digest(source: Source, advance: Callable[[int], None] = lambda _: None) -> bytes:

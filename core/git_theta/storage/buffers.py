@@ -40,10 +40,12 @@ def store_buffers(
     plugins: Plugins,
     wanted: Iterable[Wanted],
     advance: Callable[[int], None] = lambda _: None,
+    settled: Callable[[], None] = lambda: None,
 ) -> dict[BufferId, Location]:
     """Write buffers into packs of the store, in the order given; where each lies now.
 
-    ``advance`` is told how many bytes of buffers are done.
+    ``advance`` is told how many bytes of buffers are done, ``settled`` is called when no buffer is
+    read any more: the last pack is not done then.
 
     Raises
     ------
@@ -57,6 +59,7 @@ def store_buffers(
         for encoded in _encoded(store, plugins, wanted):
             packs.write(encoded)
             advance(encoded.nbytes)
+        settled()
         packs.finish()
         return packs.locations
     except OSError as fault:

@@ -63,12 +63,14 @@ def zigzag(differences: Bits) -> Bits:
 
 def residual_of(new: Bits, predicted: Bits, dtype: str) -> Bits:
     """A block of a residual as it is stored."""
+    if np.array_equal(new, predicted):  # where a formula tells all of it: nothing to sort
+        return np.zeros_like(new)
     if kernels:
         stored = np.empty(new.shape, new.dtype)
         kernels.missed(new, predicted, *_sorted_by(dtype), stored)
         return stored
     missed = zigzag(new - predicted)
-    order = _order(predicted, dtype) if missed.any() else None
+    order = _order(predicted, dtype)
     return missed if order is None else missed[order]
 
 
