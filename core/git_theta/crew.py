@@ -50,7 +50,7 @@ class Crew:
         What each calls first: to open anew what must not be shared.
     slot
         Bytes of a result that is lent at most, and valid until the next one is asked for; longer
-        ones are sent. A process waits for a slot, so tasks must be taken in their order then.
+        ones are sent, and those for which there is no slot.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class _Member:
         self._got = 0
         if not kind:
             self._kind, nbytes = _FRAME.unpack(data)
-            self._buffer = _uncleared(nbytes)
+            self._buffer = _uncleared(nbytes) if self._kind == _BYTES else bytearray(nbytes)
             if nbytes:
                 return
             data, kind = self._buffer, self._kind
@@ -256,8 +256,8 @@ def _serve(
                 for result in work(pickle.loads(task)):
                     if not isinstance(result, (bytes, memoryview)):
                         _send(results, _VALUE, pickle.dumps(result))
-                    elif slots and len(result) <= slots.nbytes:
-                        _send(results, _SLOT, slots.put(result))
+                    elif slots and (message := slots.put(result)):
+                        _send(results, _SLOT, message)
                     else:
                         _send(results, _BYTES, result)
             except BrokenPipeError:
@@ -271,7 +271,7 @@ def _serve(
 
 def _uncleared(nbytes: int) -> memoryview:
     """As a bytearray, which is zeroed first."""
-    import numpy as np  # which a push does without
+    import numpy as np  # not where only values are sent
 
     return np.empty(nbytes, np.uint8).data
 

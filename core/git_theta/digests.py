@@ -9,16 +9,23 @@ from functools import lru_cache
 import blake3
 
 from git_theta.checkpoint import Layout, Tensor
+from git_theta.crew import Crew, can_fork
 from git_theta.digested import STRETCH, Digested
 from git_theta.dtypes import BITS, count_bytes
 from git_theta.errors import PackError
 from git_theta.items import RESTORE, where
-from git_theta.parallel import ordered_map
+from git_theta.parallel import ordered_map, worker_count
 from git_theta.source import BLOCK, BytesSource, Source
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import SHORT, BufferId
 from git_theta.table import Run
 from git_theta.views import swapped, view_source
+
+MANY = 4096
+"""Short runs from which on processes digest them: threads would mostly wait for Python's lock."""
+
+_Digests = tuple[list[bytes], list[tuple[int, int, bytes]]]
+"""Digests of runs, and of the stretches that the short ones fill: start, length, digest."""
 
 
 def digest(source: Source) -> bytes:
@@ -72,14 +79,28 @@ def digest_runs(
     """
     found: list[bytes] = []
     digested = Digested(file)
-    for batch, digests, stretches in ordered_map(
-        lambda batch: (batch, *_digest_batch(file, batch)), _batches(runs)
-    ):
+    batches = list(_batches(runs))
+    for batch, (digests, stretches) in zip(batches, _digest_all(file, batches), strict=True):
         found += digests
         for stretch in stretches:
             digested.add(*stretch)
         advance(sum([run[2] for run in batch]))
     return found, digested
+
+
+def _digest_all(file: Source, batches: Sequence[Sequence[Run]]) -> Iterator[_Digests]:
+    """Digests of batches in order: by threads, of many short runs by processes."""
+    short = sum([len(batch) for batch in batches if len(batch) > 1])
+    if short < MANY or worker_count() == 1 or not can_fork():
+        yield from ordered_map(lambda batch: _digest_batch(file, batch), batches)
+        return
+
+    def work(number: int) -> Iterator[_Digests]:
+        yield _digest_batch(file, batches[number])
+
+    with Crew(work, worker_count()) as crew:
+        for task in [crew.ask(number) for number in range(len(batches))]:
+            yield from crew.results(task)
 
 
 def digest_tensors(
@@ -131,9 +152,7 @@ def _batches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
         first = last
 
 
-def _digest_batch(
-    file: Source, batch: Sequence[Run]
-) -> tuple[list[bytes], list[tuple[int, int, bytes]]]:
+def _digest_batch(file: Source, batch: Sequence[Run]) -> _Digests:
     """Digests of runs, and of the stretches that the short ones fill: start, length, digest."""
     start = batch[0].start
     span = batch[-1].start + batch[-1].nbytes - start

@@ -1,13 +1,14 @@
 """Memory that a forked process shares with its parent: what it hands over takes no pipe.
 
-A pipe copies all of it twice, a page at a time, and its writer waits for the reader.
+A pipe copies all of it twice, a page at a time, and its writer waits for the reader. It is left for
+what a process gives when it is far ahead of its parent: that must not wait here, since the parent
+may want something else of it first.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import select
 import struct
 from contextlib import suppress
 
@@ -27,20 +28,12 @@ class Slots:
         self._returned, self._giver = os.pipe()
         os.set_blocking(self._returned, False)
 
-    def put(self, data: bytes | memoryview) -> bytes:
-        """Put data into a slot, as soon as one is free; gives what tells the parent of it.
-
-        Raises
-        ------
-        BrokenPipeError
-            When the parent is gone.
-        """
-        if not self._free:
-            select.select([self._returned], [], [])
+    def put(self, data: bytes | memoryview) -> bytes | None:
+        """Put data into a slot; gives what tells the parent of it. None where no slot is free."""
         with suppress(BlockingIOError):
             self._free += os.read(self._returned, COUNT)
-        if not self._free:
-            raise BrokenPipeError
+        if not self._free or len(data) > self.nbytes:
+            return None
         slot = self._free.pop()  # the one that was used last: its pages are there
         self._memory[slot * self.nbytes :][: len(data)] = data
         return _MESSAGE.pack(slot, len(data))

@@ -11,12 +11,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from blake3 import blake3
 
 from git_theta import crew as crew_module
-from git_theta import slots
+from git_theta import digests, slots
 from git_theta.crew import Crew, can_fork
-from git_theta.errors import PackError, StoreError
+from git_theta.errors import CheckpointError, PackError, StoreError
+from git_theta.source import BytesSource
+from git_theta.table import Run
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system does not fork safely")
 
@@ -43,7 +47,8 @@ def test_results_come_in_the_order_in_which_each_task_gave_them() -> None:
     assert [results[number] for number in asked] == expected
 
 
-def test_results_that_are_lent() -> None:
+@pytest.mark.parametrize("backwards", [False, True])
+def test_results_that_are_lent(*, backwards: bool) -> None:
     """More than there are slots for, and some that fit into none."""
 
     def work(task: int) -> Iterator[object]:
@@ -53,7 +58,8 @@ def test_results_that_are_lent() -> None:
         yield b""
 
     with Crew(work, 2, slot=16) as crew:
-        for number in [crew.ask(task) for task in range(4)]:
+        asked = [crew.ask(task) for task in range(4)]
+        for number in reversed(asked) if backwards else asked:
             results = crew.results(number)
             for at in range(5 * slots.COUNT):
                 assert bytes(next(results)) == bytes([number, at]) * (8 if at % 7 else 9)
@@ -75,7 +81,7 @@ def test_a_process_uses_few_slots_where_it_is_not_ahead() -> None:
         assert sum(memory[at] != 0 for at in range(0, len(memory), 16)) <= 2
 
 
-def test_a_process_that_waits_for_a_slot_ends_with_its_parent() -> None:
+def test_a_process_that_is_ahead_ends_with_its_parent() -> None:
     program = (
         "import sys\n"
         "from git_theta.crew import Crew\n"
@@ -250,3 +256,37 @@ def test_a_system_that_has_no_process_left_is_an_error(monkeypatch: pytest.Monke
         Crew(count_up, 2)
     assert not is_alive(forked[0])
     assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_processes_give_the_digests_that_threads_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of short runs and long ones, with gaps between them, some of the other byte order."""
+    random = np.random.default_rng(0)
+    data = random.bytes(3 * digests.BLOCK)
+    runs, at = [], 0
+    while at < 2 * digests.BLOCK:
+        nbytes = 2 * int(random.integers(1, 20_000))
+        runs.append(Run("I16", at, nbytes, big_endian=len(runs) % 5 == 0))
+        at += nbytes + int(random.integers(0, 2)) * 1000
+    runs.append(Run("I16", at, (len(data) - at) // 2 * 2, big_endian=False))
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    found = []
+    for many in (digests.MANY, 1):
+        monkeypatch.setattr(digests, "MANY", many)
+        done: list[int] = []
+        values, digested = digests.digest_runs(BytesSource(data), runs, done.append)
+        assert sum(done) == sum(run.nbytes for run in runs)
+        found.append((values, digested._starts, digested._stretches))
+    assert found[0] == found[1]
+    expected = [
+        np.frombuffer(data[run.start :][: run.nbytes], ">i2" if run.big_endian else "<i2")
+        for run in runs
+    ]
+    assert found[0][0] == [blake3(one.astype("<i2").tobytes()).digest() for one in expected]
+
+
+def test_what_processes_cannot_digest_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    monkeypatch.setattr(digests, "MANY", 1)
+    runs = [Run("U8", at, 10, big_endian=False) for at in (0, 10, 20)]
+    with pytest.raises(CheckpointError, match="found a source of 25 bytes"):
+        digests.digest_runs(BytesSource(bytes(25)), runs)
