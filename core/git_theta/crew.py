@@ -115,7 +115,8 @@ class Crew:
                     raise result
                 if kind == _SLOT:
                     slots, message = result
-                    yield slots.view(message)
+                    with slots.view(message) as view:  # no longer, whoever keeps it
+                        yield view
                     slots.give_back(message)
                 else:
                     yield result

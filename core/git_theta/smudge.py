@@ -163,6 +163,8 @@ def content(
 ) -> Iterator[bytes | memoryview]:
     """All bytes of the file in order; the last of them only counts if no error follows it.
 
+    Each block is there until the next one is asked for.
+
     Raises
     ------
     PackError

@@ -68,6 +68,18 @@ def test_results_that_are_lent(*, backwards: bool) -> None:
             assert list(results) == []
 
 
+def test_what_was_lent_is_not_read_by_mistake() -> None:
+    """Other bytes lie there soon: who keeps it gets an error, not those."""
+
+    def work(_: int) -> Iterator[object]:
+        yield from (b"one", b"two")
+
+    with Crew(work, 1, slot=16) as crew:
+        kept = list(crew.results(crew.ask(0)))
+        with pytest.raises(ValueError, match="released"):
+            bytes(kept[0])
+
+
 def test_a_process_uses_few_slots_where_it_is_not_ahead() -> None:
     """Those that were used last: memory that is touched first is slow."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,22 @@ def test_short_files_take_no_more_memory_together_than_one_may(
     assert [isinstance(source, BytesSource) for source in kept] == [True, True, False, False]
     spool.close()
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("memory", [0, 100])
+def test_blocks_that_are_there_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    """As what a checkout computes in other processes."""
+    monkeypatch.setattr(spool_module, "IN_MEMORY", memory)
+    room = bytearray(5)
+
+    def blocks() -> Iterator[memoryview]:
+        for text in (b"first", b"other"):
+            room[:] = text
+            with memoryview(room) as view:
+                yield view
+
+    with closing(Spool(tmp_path / "tmp")) as spool:
+        kept = spool.keep(blocks(), 10)
+        assert kept.read(0, 10) == b"firstother"

@@ -31,7 +31,7 @@ class Spool:
         return FileSource(fd)
 
     def keep(self, blocks: Iterable[bytes | memoryview], nbytes: int) -> Source:
-        """Bytes that come in blocks, ``nbytes`` together.
+        """Bytes that come in blocks, ``nbytes`` together; each is used before the next is taken.
 
         Raises
         ------
@@ -40,7 +40,7 @@ class Spool:
         """
         if nbytes <= self._left:
             self._left -= nbytes
-            return BytesSource(b"".join(blocks))
+            return BytesSource(b"".join(map(bytes, blocks)))  # one is gone when the next comes
         import tempfile  # seldom needed, and git waits for what is imported
 
         try:
