@@ -49,6 +49,7 @@ def clean(
     form: Form | None = None,
     advance: Callable[[int], None] = lambda _: None,
     settled: Callable[[], None] = lambda: None,
+    reads_on: Callable[[], None] = lambda: None,
 ) -> Cleaned:
     """Describe a file, and store what the store lacks of it.
 
@@ -70,8 +71,9 @@ def clean(
         How groups that the store lacks shall be stored; None: nobody said so.
     advance
         Told how many bytes were worked on; a byte that is stored counts twice.
-    settled
-        Called when the file is read no more, if something of it was stored.
+    settled, reads_on
+        Called when the file is read no more, if something of it was stored; and when it is read
+        after all, as unknown.
 
     Raises
     ------
@@ -122,6 +124,7 @@ def clean(
         # all of it stays closed, or is more than metadata can tell apart: unknown, not lost
         if detected.formats == (UNKNOWN,):
             raise
+        reads_on()
         unknown = Detected((UNKNOWN,), Layout(), f"{path}: {fault}")
         return clean_as(unknown, Unfolded(file, unknown.layout, {}, advance))
 

@@ -13,22 +13,33 @@ import os
 import pickle
 import select
 import signal
-import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, NoReturn
 
+from git_theta.crew_messages import (
+    BYTES,
+    END,
+    ERROR,
+    FRAME,
+    SLOT,
+    VALUE,
+    dumped,
+    loaded,
+    open_pipe,
+    read,
+    send,
+    uncleared,
+    widen,
+)
 from git_theta.errors import StoreError
 from git_theta.slots import Slots
 
 BUFFERED = 64 * 2**20
 """Bytes that are taken from processes before it is the turn of what they work on."""
 _AHEAD = 2  # tasks that a process is told at once, so that it need not wait for the next
-_PIPE = 2**20
-
-_FRAME = struct.Struct("<cQ")  # the kind of a message, and its length in bytes
-_VALUE, _BYTES, _SLOT, _ERROR, _END = b"v", b"b", b"s", b"e", b"."
 
 
 def can_fork() -> bool:
@@ -111,11 +122,11 @@ class Crew:
             while found:
                 nbytes, (kind, result) = found.popleft()
                 self._buffered -= nbytes
-                if kind == _ERROR:
+                if kind == ERROR:
                     raise result
-                if kind == _SLOT:
+                if kind == SLOT:
                     slots, message = result
-                    with slots.view(message) as view:  # no longer, whoever keeps it
+                    with slots.view(message) as view:  # who keeps it gets an error
                         yield view
                     slots.give_back(message)
                 else:
@@ -140,7 +151,7 @@ class Crew:
         ready, _, _ = select.select(heard, [], [])
         for member in ready:
             for nbytes, (kind, value) in member.receive():
-                if kind == _END:
+                if kind == END:
                     self._ended.add(member.tasks.popleft())
                 else:
                     self._results[member.tasks[0]].append((nbytes, (kind, value)))
@@ -160,23 +171,27 @@ class _Member:
     ) -> None:
         self.tasks: deque[int] = deque()
         """Numbers of the tasks that it was told and has not ended."""
-        tasks, self._to = os.pipe()
-        self._from, results = os.pipe()
         self._kind, self._got = b"", 0
-        self._buffer: bytearray | memoryview = bytearray(_FRAME.size)
-        self._slots = Slots(slot) if slot else None
-        try:
-            self.pid = os.fork()
-        except OSError as fault:
-            self._close()
-            self._close_child(tasks, results)
-            raise _not_forked(fault) from fault
-        if self.pid == 0:
-            for one in (self, *others):  # else it would keep their pipes open
-                one._close()
-            _serve(work, begin, tasks, results, self._slots)
-        self._close_child(tasks, results)
-        _widen(self._from)
+        self._buffer: bytearray | memoryview = bytearray(FRAME.size)
+        self._slots: Slots | None = None
+        self._ours = ExitStack()
+        with ExitStack() as ours, ExitStack() as childs:
+            try:
+                tasks, self._to = open_pipe(childs, ours)
+                self._from, results = open_pipe(ours, childs)
+                if slot:
+                    self._slots = Slots(slot)
+                    ours.callback(self._slots.end_parent)
+                    childs.callback(self._slots.end_child)
+                self.pid = os.fork()
+            except OSError as fault:
+                raise _not_forked(fault) from fault
+            if self.pid == 0:
+                for one in (ours, *(other._ours for other in others)):  # else pipes stay open
+                    one.close()
+                _serve(work, begin, tasks, results, self._slots)
+            self._ours = ours.pop_all()
+        widen(self._from)
 
     def fileno(self) -> int:
         return self._from
@@ -184,7 +199,7 @@ class _Member:
     def send(self, number: int, task: Any) -> None:
         self.tasks.append(number)
         try:
-            _send(self._to, _VALUE, pickle.dumps(task))
+            send(self._to, VALUE, pickle.dumps(task))
         except BrokenPipeError:
             raise _killed() from None
 
@@ -205,33 +220,22 @@ class _Member:
         data, kind = self._buffer, self._kind
         self._got = 0
         if not kind:
-            self._kind, nbytes = _FRAME.unpack(data)
-            self._buffer = _uncleared(nbytes) if self._kind == _BYTES else bytearray(nbytes)
+            self._kind, nbytes = FRAME.unpack(data)
+            self._buffer = uncleared(nbytes) if self._kind == BYTES else bytearray(nbytes)
             if nbytes:
                 return
             data, kind = self._buffer, self._kind
-        self._kind, self._buffer = b"", bytearray(_FRAME.size)
-        if kind == _SLOT:
+        self._kind, self._buffer = b"", bytearray(FRAME.size)
+        if kind == SLOT:
             yield len(data), (kind, (self._slots, data))
         else:
-            yield len(data), (kind, memoryview(data) if kind == _BYTES else _loaded(data))
-
-    def _close(self) -> None:
-        """Close the ends of the pipes that are the parent's."""
-        os.close(self._to)
-        os.close(self._from)
-        if self._slots:
-            self._slots.end_parent()
-
-    def _close_child(self, tasks: int, results: int) -> None:
-        os.close(tasks)
-        os.close(results)
-        if self._slots:
-            self._slots.end_child()
+            yield len(data), (kind, memoryview(data) if kind == BYTES else loaded(data))
 
     def kill(self) -> None:
         """End the process, whatever it does."""
-        self._close()
+        self._ours.close()
+        if self._slots:
+            self._slots.release()
         os.kill(self.pid, signal.SIGKILL)
 
 
@@ -249,45 +253,25 @@ def _serve(
         for fd in (0, 1):  # who talks to the parent must not wait for this one to end
             os.dup2(nothing, fd)
         begin()
-        while (frame := _read(tasks, _FRAME.size)) is not None:
-            task = _read(tasks, _FRAME.unpack(frame)[1])
+        while (frame := read(tasks, FRAME.size)) is not None:
+            task = read(tasks, FRAME.unpack(frame)[1])
             if task is None:
                 break
             try:
                 for result in work(pickle.loads(task)):
                     if not isinstance(result, (bytes, memoryview)):
-                        _send(results, _VALUE, pickle.dumps(result))
+                        send(results, VALUE, pickle.dumps(result))
                     elif slots and (message := slots.put(result)):
-                        _send(results, _SLOT, message)
+                        send(results, SLOT, message)
                     else:
-                        _send(results, _BYTES, result)
+                        send(results, BYTES, result)
             except BrokenPipeError:
                 break
             except Exception as error:
-                _send(results, _ERROR, _dumped(error))
-            _send(results, _END, b"")
+                send(results, ERROR, dumped(error))
+            send(results, END, b"")
     finally:
         os._exit(0)  # nothing of the parent's is to be flushed or removed twice
-
-
-def _uncleared(nbytes: int) -> memoryview:
-    """As a bytearray, which is zeroed first."""
-    import numpy as np  # not where only values are sent
-
-    return np.empty(nbytes, np.uint8).data
-
-
-def _loaded(data: bytearray | memoryview) -> Any:
-    return pickle.loads(data) if data else None
-
-
-def _dumped(error: Exception) -> bytes:
-    try:
-        data = pickle.dumps(error)
-        pickle.loads(data)
-    except Exception:  # an exception of a plugin's own
-        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    return data
 
 
 def _not_forked(fault: OSError) -> StoreError:
@@ -302,30 +286,3 @@ def _killed() -> StoreError:
         "A process that worked for this one was ended from outside, or memory was short",
         remedy="Run the command again; GIT_THETA_THREADS=1 does all in one process",
     )
-
-
-def _send(fd: int, kind: bytes, data: bytes | memoryview) -> None:
-    for part in (_FRAME.pack(kind, len(data)), data):
-        view = memoryview(part)
-        while view:
-            view = view[os.write(fd, view) :]
-
-
-def _read(fd: int, nbytes: int) -> bytes | None:
-    """So many bytes; None where the other end is gone."""
-    found = bytearray()
-    while len(found) < nbytes:
-        data = os.read(fd, nbytes - len(found))
-        if not data:
-            return None
-        found += data
-    return bytes(found)
-
-
-def _widen(fd: int) -> None:
-    try:
-        import fcntl
-
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE)
-    except (ImportError, AttributeError, OSError):
-        pass

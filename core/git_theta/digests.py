@@ -23,6 +23,8 @@ from git_theta.views import swapped, view_source
 
 MANY = 4096
 """Short runs from which on processes digest them: threads would mostly wait for Python's lock."""
+LONG = 8
+"""Batches for each process from which on that takes longer than forking."""
 
 _Digests = tuple[list[bytes], list[tuple[int, int, bytes]]]
 """Digests of runs, and of the stretches that the short ones fill: start, length, digest."""
@@ -91,14 +93,15 @@ def digest_runs(
 def _digest_all(file: Source, batches: Sequence[Sequence[Run]]) -> Iterator[_Digests]:
     """Digests of batches in order: by threads, of many short runs by processes."""
     short = sum([len(batch) for batch in batches if len(batch) > 1])
-    if short < MANY or worker_count() == 1 or not can_fork():
+    workers = worker_count()
+    if short < MANY or len(batches) < LONG * workers or workers == 1 or not can_fork():
         yield from ordered_map(lambda batch: _digest_batch(file, batch), batches)
         return
 
     def work(number: int) -> Iterator[_Digests]:
         yield _digest_batch(file, batches[number])
 
-    with Crew(work, worker_count()) as crew:
+    with Crew(work, workers) as crew:
         for task in [crew.ask(number) for number in range(len(batches))]:
             yield from crew.results(task)
 

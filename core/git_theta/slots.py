@@ -23,7 +23,8 @@ class Slots:
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self._memory = memoryview(mmap.mmap(-1, COUNT * nbytes))
+        self._mapped = mmap.mmap(-1, COUNT * nbytes)
+        self._memory = memoryview(self._mapped)
         self._free = list(range(COUNT))
         self._returned, self._giver = os.pipe()
         os.set_blocking(self._returned, False)
@@ -55,3 +56,9 @@ class Slots:
     def end_child(self) -> None:
         """Close the end that is the child's."""
         os.close(self._returned)
+
+    def release(self) -> None:
+        """Let go of the memory, where nobody holds a view of it."""
+        self._memory.release()
+        with suppress(BufferError):
+            self._mapped.close()

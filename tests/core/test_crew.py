@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -270,7 +271,25 @@ def test_a_system_that_has_no_process_left_is_an_error(monkeypatch: pytest.Monke
     assert len(os.listdir("/proc/self/fd")) == open_files
 
 
-def test_processes_give_the_digests_that_threads_give(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def crews(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the crews that digest."""
+    found: list[int] = []
+
+    class Counted(Crew):
+        def __init__(self, work: Callable[[int], Iterator[object]], size: int) -> None:
+            found.append(size)
+            super().__init__(work, size)
+
+    monkeypatch.setattr(digests, "Crew", Counted)
+    monkeypatch.setattr(digests, "MANY", 100)
+    monkeypatch.setattr(digests, "LONG", 1)
+    return found
+
+
+def test_processes_give_the_digests_that_threads_give(
+    monkeypatch: pytest.MonkeyPatch, crews: list[int]
+) -> None:
     """Of short runs and long ones, with gaps between them, some of the other byte order."""
     random = np.random.default_rng(0)
     data = random.bytes(3 * digests.BLOCK)
@@ -280,14 +299,14 @@ def test_processes_give_the_digests_that_threads_give(monkeypatch: pytest.Monkey
         runs.append(Run("I16", at, nbytes, big_endian=len(runs) % 5 == 0))
         at += nbytes + int(random.integers(0, 2)) * 1000
     runs.append(Run("I16", at, (len(data) - at) // 2 * 2, big_endian=False))
-    monkeypatch.setenv("GIT_THETA_THREADS", "2")
     found = []
-    for many in (digests.MANY, 1):
-        monkeypatch.setattr(digests, "MANY", many)
+    for threads in ("2", "1"):
+        monkeypatch.setenv("GIT_THETA_THREADS", threads)
         done: list[int] = []
         values, digested = digests.digest_runs(BytesSource(data), runs, done.append)
         assert sum(done) == sum(run.nbytes for run in runs)
         found.append((values, digested._starts, digested._stretches))
+        assert crews == [2]
     assert found[0] == found[1]
     expected = [
         np.frombuffer(data[run.start :][: run.nbytes], ">i2" if run.big_endian else "<i2")
@@ -296,9 +315,64 @@ def test_processes_give_the_digests_that_threads_give(monkeypatch: pytest.Monkey
     assert found[0][0] == [blake3(one.astype("<i2").tobytes()).digest() for one in expected]
 
 
-def test_what_processes_cannot_digest_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("count", "nbytes"), [(90, 2**18), (1000, 2**10)])
+def test_no_process_is_forked_for_little(
+    monkeypatch: pytest.MonkeyPatch, crews: list[int], count: int, nbytes: int
+) -> None:
+    """Few runs, or few bytes."""
     monkeypatch.setenv("GIT_THETA_THREADS", "2")
-    monkeypatch.setattr(digests, "MANY", 1)
-    runs = [Run("U8", at, 10, big_endian=False) for at in (0, 10, 20)]
-    with pytest.raises(CheckpointError, match="found a source of 25 bytes"):
-        digests.digest_runs(BytesSource(bytes(25)), runs)
+    runs = [Run("U8", at * nbytes, nbytes, big_endian=False) for at in range(count)]
+    digests.digest_runs(BytesSource(bytes(count * nbytes)), runs)
+    assert crews == []
+
+
+def test_what_processes_cannot_digest_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, crews: list[int]
+) -> None:
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    size = 3 * digests.BLOCK
+    runs = [Run("U8", at, 2**15, big_endian=False) for at in range(0, size, 2**15)]
+    with pytest.raises(CheckpointError, match=f"found a source of {size - 1} bytes"):
+        digests.digest_runs(BytesSource(bytes(size - 1)), runs)
+    assert crews == [2]
+
+
+def test_memory_is_let_go_of_where_a_task_raised() -> None:
+    def work(_: int) -> Iterator[object]:
+        yield b"some"
+        raise PackError("damaged")
+
+    def shared() -> int:
+        return Path("/proc/self/maps").read_text().count("/dev/zero")
+
+    before, kept = shared(), []
+    for _ in range(3):
+        with pytest.raises(PackError) as raised, Crew(work, 2, slot=2**20) as crew:
+            list(crew.results(crew.ask(0)))
+        kept.append(raised.value)  # and with it the frames that it went through
+    assert shared() == before
+
+
+@pytest.mark.parametrize("failing", ["mmap", "second pipe"])
+def test_a_system_that_has_no_memory_left_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    pipes, pipe = [], os.pipe
+
+    def few_pipes() -> tuple[int, int]:
+        if len(pipes) == 2:
+            raise OSError(24, "Too many open files")
+        pipes.append(pipe())
+        return pipes[-1]
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(12, "Cannot allocate memory")
+
+    if failing == "mmap":
+        monkeypatch.setattr(slots.mmap, "mmap", refuse)
+    else:
+        monkeypatch.setattr(os, "pipe", few_pipes)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(StoreError, match="Cannot fork"):
+        Crew(count_up, 2, slot=16)
+    assert os.listdir("/proc/self/fd") == before

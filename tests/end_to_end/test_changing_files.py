@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
+import threading
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from git_theta import clean as clean_module
 from git_theta.clean import clean
 from git_theta.digests import digest
 from git_theta.errors import FileChangedError
 from git_theta.git import answers
 from git_theta.git import received as received_module
-from git_theta.git.received import Received, open_file, receive
+from git_theta.git.received import Received, Stamp, open_file, receive
 from git_theta.git.repository import Repository
 from git_theta.plugins import installed
-from git_theta.source import BytesSource
+from git_theta.source import BytesSource, FileSource
 from git_theta.storage.local import LocalStore
 from git_theta.storage.verify import verify_packs
 
@@ -163,8 +168,9 @@ def test_what_is_read_once_more_beside_other_work(tmp_path, monkeypatch, when):
         if when == "before":
             file.write_bytes(b"WEIGHTS")
         received.begin_check()
-        received._checking.join()
-        assert received._unchanged is (when != "before")
+        assert received._rereading.result() is (when != "before")
+        if when == "before":  # a writer who puts it back was there all the same
+            file.write_bytes(b"weights")
         if when == "after":
             file.write_bytes(b"WEIGHTS")
         if when == "never":
@@ -174,13 +180,109 @@ def test_what_is_read_once_more_beside_other_work(tmp_path, monkeypatch, when):
                 received.check_unchanged("m.pt")
 
 
-def test_nothing_is_read_of_a_file_that_is_closed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", ["again", "reads on", "begun again"])
+def test_a_check_says_nothing_of_what_is_read_later(tmp_path, monkeypatch, how):
+    """Nor does the inode, where somebody has a page mapped."""
     monkeypatch.setenv("GIT_THETA_THREADS", "2")
     file = tmp_path / "m.pt"
-    file.write_bytes(bytes(2 * IN_MEMORY))
+    file.write_bytes(b"weights")
+    with open_file(file) as received, file.open("r+b") as out, mmap.mmap(out.fileno(), 7) as page:
+        monkeypatch.setattr(Stamp, "of", lambda fd, stamp=received._stamp: stamp)
+        received.begin_check()
+        assert received._rereading.result()
+        if how == "again":
+            received.check_unchanged("m.pt")
+        page[:] = b"WEIGHTS"
+        if how == "reads on":
+            received.reads_on()
+        if how == "begun again":
+            received.begin_check()
+        with pytest.raises(FileChangedError):
+            received.check_unchanged("m.pt")
+
+
+def test_nothing_is_read_of_a_file_that_is_closed(tmp_path, monkeypatch):
+    """Not even what is left of it: who interrupts an add waits for a block at most."""
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    file = tmp_path / "m.pt"
+    file.write_bytes(bytes(5 * IN_MEMORY))
+    read, going, wait = [], threading.Event(), threading.Event()
+    real = FileSource._read
+
+    def slowly(source, offset, nbytes):
+        read.append(nbytes)
+        going.set()
+        wait.wait()
+        return real(source, offset, nbytes)
+
+    with open_file(file) as received:
+        monkeypatch.setattr(FileSource, "_read", slowly)
+        received.begin_check()
+        thread = received._rereading._thread
+        going.wait()
+        received._rereading._stopped.set()
+        wait.set()
+    assert not thread.is_alive()
+    assert len(read) == 1
+
+
+def test_one_thread_is_one_thread(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_THETA_THREADS", "1")
+    file = tmp_path / "m.pt"
+    file.write_bytes(b"weights")
     with open_file(file) as received:
         received.begin_check()
-    assert not received._checking.is_alive()
+        assert received._rereading is None
+        received.check_unchanged("m.pt")
+
+
+def test_no_thread_can_be_had(tmp_path, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    file = tmp_path / "m.pt"
+    file.write_bytes(b"weights")
+    with open_file(file) as received:
+        received.begin_check()
+        received.check_unchanged("m.pt")
+
+
+def test_what_cannot_be_read_in_a_thread_is_told_where_it_can_be(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    file = tmp_path / "m.pt"
+    file.write_bytes(b"weights")
+    with open_file(file) as received:
+        monkeypatch.setattr(FileSource, "_read", fail)
+        received.begin_check()
+        with pytest.raises(OSError, match="Input/output error"):
+            received.check_unchanged("m.pt")
+
+
+def test_a_file_that_is_read_as_unknown_after_all_is_checked_after_that(tmp_path, monkeypatch):
+    """Its metadata turned out too long, once its groups were stored."""
+    monkeypatch.setenv("GIT_THETA_THREADS", "2")
+    monkeypatch.setattr(clean_module, "MAX_BYTES", 400)
+    found = []
+    for name in ("begin_check", "reads_on"):
+        real = getattr(Received, name)
+        monkeypatch.setattr(
+            Received, name, lambda *args, real=real, name=name: found.append(name) or real(*args)
+        )
+    repo = tmp_path / "repo"
+    subprocess.run(["git", "init", "-q", repo], check=True)
+    monkeypatch.chdir(repo)
+    save_file({f"layer.{n}": np.full(5, n, "f4") for n in range(20)}, "m.safetensors")
+    with closing(Repository()) as repository, open_file("m.safetensors") as received:
+        text = answers.clean_received(repository, "m.safetensors", received)
+        assert received._rereading is None
+    assert b"format unknown" in text
+    begin, on = "begin_check", "reads_on"  # what begins forgets what was begun; so does the end
+    assert found == [begin, on, on, begin, on, on]
 
 
 def test_an_add_reads_again_what_it_stores_once(tmp_path, monkeypatch):

@@ -35,6 +35,11 @@ typedef VECTOR_OF(float, VECTOR_BYTES / 2) floats_few;
 typedef VECTOR_OF(uint32_t, VECTOR_BYTES / 2) words_few;
 typedef VECTOR_OF(int32_t, VECTOR_BYTES / 2) integers_few;
 
+/* two BF16 numbers a word, which may begin at any of them */
+#define PAIRS_OF(BYTES) __attribute__((vector_size(BYTES), aligned(2), may_alias)) uint32_t
+typedef PAIRS_OF(VECTOR_BYTES) pairs;
+typedef PAIRS_OF(VECTOR_BYTES / 2) pairs_few;
+
 #define LANES(REAL) ((int64_t)(VECTOR_BYTES / sizeof(REAL)))
 #define IN_ORDER(j, lanes) (j)
 #define IN_PAIRS(j, lanes) ((j) / 2 + (j) % 2 * (lanes))
@@ -107,22 +112,22 @@ enum { NEAR_BYTES = 24 * 1024 }; /* Python lets no rank exceed 64, so a panel ha
 
 /* Two numbers lie in a word. */
 INLINE void finish_bf16(floats one, floats other, const uint16_t *base, uint16_t *out) {
-    words both = *(const words *)base, low = both << 16, high = both & 0xFFFF0000;
+    words both = *(const pairs *)base, low = both << 16, high = both & 0xFFFF0000;
     words u = (words)(one + (floats)low), v = (words)(other + (floats)high);
     ROUND_BF16(integers, u, low);
     ROUND_BF16(integers, v, high);
-    *(words *)out = u >> 16 | (v & 0xFFFF0000);
+    *(pairs *)out = u >> 16 | (v & 0xFFFF0000);
 }
 
 #define WIDE(few) __builtin_convertvector((floats_few)(few), doubles)
 #define NARROW(sum) (words_few) __builtin_convertvector(sum, floats_few)
 
 INLINE void finish_bf16_wide(doubles one, doubles other, const uint16_t *base, uint16_t *out) {
-    words_few both = *(const words_few *)base, low = both << 16, high = both & 0xFFFF0000;
+    words_few both = *(const pairs_few *)base, low = both << 16, high = both & 0xFFFF0000;
     words_few u = NARROW(one + WIDE(low)), v = NARROW(other + WIDE(high));
     ROUND_BF16(integers_few, u, low);
     ROUND_BF16(integers_few, v, high);
-    *(words_few *)out = u >> 16 | (v & 0xFFFF0000);
+    *(pairs_few *)out = u >> 16 | (v & 0xFFFF0000);
 }
 
 INLINE void finish_f32_wide(doubles one, doubles other, const uint32_t *base, uint32_t *out) {

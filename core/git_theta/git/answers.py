@@ -204,6 +204,7 @@ def _clean(
             form=form,
             advance=advance,
             settled=received.begin_check,
+            reads_on=received.reads_on,
         )
     received.check_unchanged(path)
     return cleaned

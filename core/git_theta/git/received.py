@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import blake3
 
-from git_theta.errors import CheckpointError, FileChangedError, StoreError
+from git_theta.errors import FileChangedError, StoreError
+from git_theta.git.rereading import Rereading, digest_source, has_digest
 from git_theta.parallel import worker_count
 from git_theta.source import BytesSource, FileSource, Source
 
@@ -55,15 +55,13 @@ class Received:
         self.digest = digest
         """Their BLAKE3."""
         self._fd, self._stamp = fd, stamp
-        self._checking: threading.Thread | None = None
-        self._unchanged = False
+        self._rereading: Rereading | None = None
 
     def __enter__(self) -> Received:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._checking:
-            self._checking.join()
+        self.reads_on()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -85,25 +83,28 @@ class Received:
         """
         if not self._stamp:
             return
-        if self._checking:
-            self._checking.join()
-        if not self._unchanged:  # if nobody looked yet, or could not
-            self._check()
-        if not self._unchanged or Stamp.of(self._fd) != self._stamp:
+        rereading, self._rereading = self._rereading, None
+        same = rereading.result() if rereading else None
+        if same is None:  # nobody looked, or could not
+            same = has_digest(self.source, self.digest)
+        if not same or Stamp.of(self._fd) != self._stamp:
             raise _changed(path)
 
     def begin_check(self) -> None:
-        """Read all of it once more in a thread: what :meth:`check_unchanged` need not do then."""
+        """Read all of it once more in a thread: what :meth:`check_unchanged` need not do then.
+
+        Nothing of it may be read after that, unless :meth:`reads_on` says so.
+        """
+        self.reads_on()
         if self._stamp and worker_count() > 1:
-            self._checking = threading.Thread(target=self._try_check)
-            self._checking.start()
+            with suppress(RuntimeError):  # no thread can be had: it is read later
+                self._rereading = Rereading(self.source, self.digest)
 
-    def _check(self) -> None:
-        self._unchanged = _has_digest(self.source, self.digest)
-
-    def _try_check(self) -> None:
-        with suppress(OSError):  # which is raised where it can be told
-            self._check()
+    def reads_on(self) -> None:
+        """Forget what was begun: what is read from now on is to be checked as well."""
+        if self._rereading:
+            self._rereading.stop()
+            self._rereading = None
 
 
 def receive(stream: Iterable[memoryview], path: str, temporary: Callable[[], Path]) -> Received:
@@ -156,7 +157,7 @@ def open_file(
     try:
         stamp = Stamp.of(fd)
         source = FileSource(fd)
-        digest = _digest(source, advance)
+        digest = digest_source(source, advance)
     except BaseException:
         os.close(fd)
         raise
@@ -243,7 +244,7 @@ class _Spool:
         if not self._copied and os.fstat(self._fd).st_size != self._nbytes:
             self._copy()
         source = FileSource(self._fd)
-        if self._copied and not _has_digest(source, digest):
+        if self._copied and not has_digest(source, digest):
             raise _changed(self._path)
         received = Received(source, digest, self._fd, None if self._copied else self._stamp)
         self._fd = -1
@@ -279,22 +280,6 @@ def _write(fd: int, data: bytes | bytearray | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _has_digest(source: Source, digest: bytes) -> bool:
-    try:
-        return _digest(source) == digest
-    except CheckpointError:  # it became shorter
-        return False
-
-
-def _digest(source: Source, advance: Callable[[int], None] = lambda _: None) -> bytes:
-    """BLAKE3 of a source, on all cores: blocks are long enough to share out."""
-    hasher = blake3.blake3(max_threads=blake3.blake3.AUTO)
-    for block in source.blocks(_BLOCK):
-        hasher.update(block)
-        advance(len(block))
-    return hasher.digest()
 
 
 def _changed(path: str) -> FileChangedError:

@@ -7,7 +7,7 @@ bits everywhere, so the formula is stored in place of its result. What it misses
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -166,9 +166,9 @@ def find(new: Numbers, bases: Sequence[Numbers]) -> Found | None:
     sample = np.frombuffer(new.data.read(*middle), words)
     others = [np.frombuffer(bases[at].data.read(*middle), words) for at in long]
     scalar = SCALAR.get(new.dtype, new.dtype)
-    found = _copied(sample, others) or _best(
-        sample, others, _guesses(sample, others, scalar), scalar
-    )
+    with np.errstate(all="ignore"):
+        tried = _guesses(sample, others, scalar)
+        found = _copied(sample, others) or _best(sample, others, tried, scalar)
     if found is None or found.bits > WORTH * 8 * words.itemsize:
         return None
     uses = tuple(long[at] for at in found.guess.bases)
@@ -202,7 +202,7 @@ def _copied(sample: Bits, bases: Sequence[Bits]) -> Found | None:
     return None
 
 
-def _best(sample: Bits, bases: Sequence[Bits], found: Sequence[Guess], scalar: str) -> Found | None:
+def _best(sample: Bits, bases: Sequence[Bits], found: Iterable[Guess], scalar: str) -> Found | None:
     """The formula that misses least, the first of several that miss nothing."""
     best: Found | None = None
     tried = ((guess, program) for guess in found for program in programs(guess.weights, scalar))
@@ -217,17 +217,15 @@ def _best(sample: Bits, bases: Sequence[Bits], found: Sequence[Guess], scalar: s
     return best
 
 
-def _guesses(sample: Bits, bases: Sequence[Bits], scalar: str) -> list[Guess]:
+def _guesses(sample: Bits, bases: Sequence[Bits], scalar: str) -> Iterator[Guess]:
     if scalar not in MANTISSA:
-        return []
+        return
     unit = 2.0 ** -(MANTISSA[scalar] + 1)
     tiny = float(widened(np.array([1], sample.dtype), scalar)[0])
-    with np.errstate(all="ignore"):
-        values = np.stack([widened(x, scalar) for x in (sample, *bases)]).astype("<f8")
-        values = values[:, np.isfinite(values).all(0)]
-        if not values[0].any():
-            return []
-        return list(guesses(values[0], values[1:], unit, tiny))
+    values = np.stack([widened(x, scalar) for x in (sample, *bases)]).astype("<f8")
+    values = values[:, np.isfinite(values).all(0)]
+    if values[0].any():
+        yield from guesses(values[0], values[1:], unit, tiny)
 
 
 def _missed(new: Bits, predicted: Bits) -> float:
