@@ -35,45 +35,43 @@ class Cleaned(NamedTuple):
     """What the user should know about the file; "" for nothing."""
 
 
-def clean(
-    file: Source,
-    path: str,
-    digest: bytes,
-    *,
-    store: LocalStore,
-    plugins: Plugins,
-    versions: Sequence[bytes] = (),
-    older: Callable[[], Iterable[bytes]] = tuple,
-    siblings: Siblings = no_siblings,
-    write: bool = True,
-    form: Form | None = None,
-    advance: Callable[[int], None] = lambda _: None,
-    settled: Callable[[], None] = lambda: None,
-    reads_on: Callable[[], None] = lambda: None,
-) -> Cleaned:
-    """Describe a file, and store what the store lacks of it.
+class Cleaning(NamedTuple):
+    """A file to clean, and for whom."""
 
-    Parameters
-    ----------
-    file, path, digest
-        The file, its path from the top of the work tree, the BLAKE3 of all its bytes.
-    store, plugins
-        Where its buffers go; what reads it.
-    versions
-        Metadata that git has at this path, that of the last version first.
-    older
-        Finds more metadata that the file may resemble, where those do not help.
-    siblings
-        Finds the other files of the checkpoint.
-    write
-        False: nothing is stored, as for a caller that only compares.
-    form
-        How groups that the store lacks shall be stored; None: nobody said so.
-    advance
-        Told how many bytes were worked on; a byte that is stored counts twice.
-    settled, reads_on
-        Called when the file is read no more, if something of it was stored; and when it is read
-        after all, as unknown.
+    file: Source
+    path: str
+    """From the top of the work tree."""
+    digest: bytes
+    """The BLAKE3 of all its bytes."""
+    store: LocalStore
+    """Where its buffers go."""
+    plugins: Plugins
+    """What reads it."""
+    versions: Sequence[bytes] = ()
+    """Metadata that git has at this path, that of the last version first."""
+    older: Callable[[], Iterable[bytes]] = tuple
+    """Finds more metadata that the file may resemble, where those do not help."""
+    siblings: Siblings = no_siblings
+    """Finds the other files of the checkpoint."""
+    write: bool = True
+    """False: nothing is stored, as for a caller that only compares."""
+    form: Form | None = None
+    """How groups that the store lacks shall be stored; None: nobody said so."""
+    advance: Callable[[int], None] = lambda _: None
+    """Told how many bytes were worked on; a byte that is stored counts twice."""
+    settled: Callable[[], None] = lambda: None
+    """Called when the file is read no more, if something of it was stored."""
+    reads_on: Callable[[], None] = lambda: None
+    """Called when it is read after all, as unknown."""
+
+    @property
+    def previous(self) -> Head | None:
+        """What begins the last version's metadata."""
+        return parse_head(self.versions[0]) if self.versions else None
+
+
+def clean(job: Cleaning) -> Cleaned:
+    """Describe a file, and store what the store lacks of it.
 
     Raises
     ------
@@ -84,49 +82,64 @@ def clean(
     FileChangedError
         When the file is written to meanwhile.
     """
-    previous = parse_head(versions[0]) if versions else None
-    _check_formats(previous, plugins)
-    detected = detect(file, path, plugins, siblings)
-
-    def clean_as(detected: Detected, opened: Unfolded) -> Cleaned:
-        scanned = scan(opened)
-        items = scanned.items
-        places = find_places(store, [identity for _, identity in items])
-        lost = [buffer for buffer in scanned.needed if buffer not in places]
-        if lost and write:
-            from git_theta.lacking import lacking, lineage_of  # numpy comes with them
-            from git_theta.storage.buffers import store_buffers
-
-            lineage = lineage_of(scanned.described, versions, older, path, store, plugins)
-            wanted = lacking(scanned, _patched(previous, scanned.skeleton), lineage, places, form)
-            places |= store_buffers(store, plugins, wanted, opened.advance, settled)
-            _check_stored(path, scanned, places)
-        elif lost:
-            places = {}  # who names packs has stored the file; here some of it is not
-        hints = pack_hints(items, places, store)
-        for hint in hints if write else ():
-            store.packs.freshen(hint.pack)
-        metadata = Metadata(
-            _formats(detected, plugins),
-            digest,
-            file.size,
-            scanned.skeleton,
-            scanned.described.groups,
-            scanned.described.buffers,
-            hints,
-        )
-        return Cleaned(_print(metadata), detected.warning)
-
+    _check_formats(job)
+    detected = detect(job.file, job.path, job.plugins, job.siblings)
     try:
-        with unfolded(file, detected.layout, store.folder / "tmp", advance) as opened:
-            return clean_as(detected, opened)
+        with unfolded(job.file, detected.layout, job.store.folder / "tmp", job.advance) as opened:
+            return _clean_as(detected, opened, job)
     except (FormatMismatch, LimitExceeded) as fault:
         # all of it stays closed, or is more than metadata can tell apart: unknown, not lost
         if detected.formats == (UNKNOWN,):
             raise
-        reads_on()
-        unknown = Detected((UNKNOWN,), Layout(), f"{path}: {fault}")
-        return clean_as(unknown, Unfolded(file, unknown.layout, {}, advance))
+        job.reads_on()
+        unknown = Detected((UNKNOWN,), Layout(), f"{job.path}: {fault}")
+        return _clean_as(unknown, Unfolded(job.file, unknown.layout, {}, job.advance), job)
+
+
+def _clean_as(detected: Detected, opened: Unfolded, job: Cleaning) -> Cleaned:
+    """Clean a file by what a format found in it."""
+    scanned = scan(opened)
+    items = scanned.items
+    places = find_places(job.store, [identity for _, identity in items])
+    lost = [buffer for buffer in scanned.needed if buffer not in places]
+    if lost and job.write:
+        places |= _store(scanned, places, opened, job)
+    elif lost:
+        places = {}  # who names packs has stored the file; here some of it is not
+    hints = pack_hints(items, places, job.store)
+    for hint in hints if job.write else ():
+        job.store.packs.freshen(hint.pack)
+    metadata = Metadata(
+        _formats(detected, job.plugins),
+        job.digest,
+        job.file.size,
+        scanned.skeleton,
+        scanned.described.groups,
+        scanned.described.buffers,
+        hints,
+    )
+    return Cleaned(_print(metadata), detected.warning)
+
+
+def _store(
+    scanned: Scanned, places: Mapping[BufferId, Location], opened: Unfolded, job: Cleaning
+) -> dict[BufferId, Location]:
+    """Store what the store lacks, all but what has places; where that lies now."""
+    from git_theta.lacking import lacking, lineage_of  # numpy comes with them
+    from git_theta.storage.buffers import store_buffers
+
+    store, plugins = job.store, job.plugins
+    lineage = lineage_of(scanned.described, job.versions, job.older, job.path, store, plugins)
+    wanted = lacking(scanned, _patched(job.previous, scanned.skeleton), lineage, places, job.form)
+    stored = store_buffers(store, plugins, wanted, opened.advance, job.settled)
+    lost = [b for b in scanned.needed if b not in places and b not in stored]
+    if lost:  # never let git have metadata of what is not stored, whatever went wrong
+        raise StoreError(
+            f"{job.path}: {len(lost)} of {len(scanned.needed)} buffers were not stored, "
+            f"the first is {lost[0]}",
+            remedy="This is a bug in git-theta; nothing was added",
+        )
+    return stored
 
 
 def _print(metadata: Metadata) -> bytes:
@@ -136,11 +149,12 @@ def _print(metadata: Metadata) -> bytes:
     return text
 
 
-def _check_formats(previous: Head | None, plugins: Plugins) -> None:
+def _check_formats(job: Cleaning) -> None:
     """Refuse to take a checkpoint for an unknown file where its plugin is not installed."""
+    previous = job.previous
     for name, distribution in previous.formats if previous else ():
         if name != UNKNOWN:
-            plugins.format(name, distribution=distribution)
+            job.plugins.format(name, distribution=distribution)
 
 
 def _formats(detected: Detected, plugins: Plugins) -> tuple[tuple[str, str], ...]:
@@ -157,14 +171,3 @@ def _patched(previous: Head | None, skeleton: Skeleton) -> BufferId | None:
     if previous is None or previous.skeleton.cuts or skeleton.cuts:
         return None
     return BufferId("U8", previous.skeleton.digest)
-
-
-def _check_stored(path: str, scanned: Scanned, places: Mapping[BufferId, Location]) -> None:
-    """Never let git have metadata of what is not stored, whatever went wrong."""
-    needed = scanned.needed
-    lost = [buffer for buffer in needed if buffer not in places]
-    if lost:
-        raise StoreError(
-            f"{path}: {len(lost)} of {len(needed)} buffers were not stored, the first is {lost[0]}",
-            remedy="This is a bug in git-theta; nothing was added",
-        )

@@ -10,7 +10,7 @@ from typing import Any
 from blake3 import blake3
 
 from git_theta.checkpoint import Buffer, Layout, Tensor
-from git_theta.clean import clean
+from git_theta.clean import Cleaning, clean
 from git_theta.formats.interface import CheckpointFormat
 from git_theta.hookspecs import hookimpl
 from git_theta.metadata import parse
@@ -98,13 +98,15 @@ def clean_file(
     for block in source.blocks():
         hasher.update(block)
     cleaned = clean(
-        source,
-        path,
-        hasher.digest(),
-        store=store,
-        plugins=known or plugins(),
-        versions=[previous] if previous else versions,
-        write=write,
+        Cleaning(
+            source,
+            path,
+            hasher.digest(),
+            store=store,
+            plugins=known or plugins(),
+            versions=[previous] if previous else versions,
+            write=write,
+        )
     )
     assert not cleaned.warning
     return cleaned.text

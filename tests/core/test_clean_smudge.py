@@ -242,7 +242,7 @@ def test_file_that_changes_while_it_is_added_is_noticed(store: LocalStore) -> No
 def test_file_of_more_groups_than_metadata_holds_is_unknown(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from git_theta.clean import clean
+    from git_theta.clean import Cleaning, clean
 
     file = dense(*[weights("F32", 40, seed=n) for n in range(30)])
     for module, limit, value in (
@@ -252,7 +252,13 @@ def test_file_of_more_groups_than_metadata_holds_is_unknown(
         with monkeypatch.context() as patch:
             patch.setattr(f"{module}.{limit}", value)
             found = clean(
-                BytesSource(file), "m.bin", blake3(file).digest(), store=store, plugins=plugins()
+                Cleaning(
+                    BytesSource(file),
+                    "m.bin",
+                    blake3(file).digest(),
+                    store=store,
+                    plugins=plugins(),
+                )
             )
         assert "format unknown git-theta-core" in found.text.decode()
         assert found.warning.startswith("m.bin: ")

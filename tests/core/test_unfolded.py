@@ -25,7 +25,7 @@ from synthetic import (
 from git_theta import crew, smudge
 from git_theta import table as table_module
 from git_theta.checkpoint import Buffer, Layout, Tensor
-from git_theta.clean import Cleaned, clean
+from git_theta.clean import Cleaned, Cleaning, clean
 from git_theta.errors import (
     FormatMismatch,
     LimitExceeded,
@@ -69,7 +69,14 @@ def whole(*arrays: tuple[bytes, bool], end: bytes = b"") -> bytes:
 
 def clean_unknown(data: bytes, store: LocalStore, path: str = "model.bin") -> Cleaned:
     return clean(
-        BytesSource(data), path, blake3(data).digest(), store=store, plugins=plugins(), versions=()
+        Cleaning(
+            BytesSource(data),
+            path,
+            blake3(data).digest(),
+            store=store,
+            plugins=plugins(),
+            versions=(),
+        )
     )
 
 
@@ -194,7 +201,7 @@ def test_work_is_told_in_terms_of_the_file(store: LocalStore) -> None:
     file = whole((bytes(4 * MIB), True), (weights("F32", MIB), True), (bytes(4000), False))
     told: list[int] = []
     source, digest = BytesSource(file), blake3(file).digest()
-    clean(source, "x", digest, store=store, plugins=plugins(), advance=told.append)
+    clean(Cleaning(source, "x", digest, store=store, plugins=plugins(), advance=told.append))
     assert min(told) >= 0
     assert len(file) < sum(told) <= 2.1 * len(file)
 

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from git_theta import clean as clean_module
-from git_theta.clean import clean
+from git_theta.clean import Cleaning, clean
 from git_theta.digests import digest
 from git_theta.errors import FileChangedError
 from git_theta.git import answers
@@ -64,7 +64,7 @@ def test_a_change_between_two_reads_is_noticed_or_does_no_harm(store, model, whe
     for reads in range(1, 30):
         file = Changing(data, reads, where)
         try:
-            clean(file, "m.pt", true, store=store, plugins=installed())
+            clean(Cleaning(file, "m.pt", true, store=store, plugins=installed()))
         except FileChangedError:
             noticed += 1
         assert list(verify_packs(store, installed())) == []

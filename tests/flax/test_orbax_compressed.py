@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from safetensors.numpy import save_file
 
-from git_theta.clean import Cleaned, clean
+from git_theta.clean import Cleaned, Cleaning, clean
 from git_theta.digests import digest
 from git_theta.formats.detect import detect
 from git_theta.metadata import parse
@@ -210,7 +210,9 @@ def clean_chunk(chunk: bytes, metadata: bytes, folder: Path) -> Cleaned:
     file = files["x/w/0"]
     with LocalStore(folder) as store:
         return clean(
-            file, "x/w/0", digest(file), store=store, plugins=installed(), siblings=files.get
+            Cleaning(
+                file, "x/w/0", digest(file), store=store, plugins=installed(), siblings=files.get
+            )
         )
 
 
@@ -256,7 +258,14 @@ def test_what_a_frame_holds_is_what_orbax_reads(tmp_path: Path) -> None:
     with LocalStore(tmp_path / "theta") as store:
         file = files["ckpt/a/0.0"]
         text = clean(
-            file, "ckpt/a/0.0", digest(file), store=store, plugins=installed(), siblings=files.get
+            Cleaning(
+                file,
+                "ckpt/a/0.0",
+                digest(file),
+                store=store,
+                plugins=installed(),
+                siblings=files.get,
+            )
         ).text
     (group,) = parse(text).groups
     assert group.digest == digest(BytesSource(oracle.to_value(np.asarray(found))[2]))

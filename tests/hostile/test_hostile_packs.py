@@ -27,7 +27,7 @@ from made_packs import (
     row,
 )
 
-from git_theta.clean import clean
+from git_theta.clean import Cleaning, clean
 from git_theta.errors import PackError, ThetaError
 from git_theta.metadata import Skeleton, parse, print_metadata
 from git_theta.plugins import Plugins
@@ -509,12 +509,14 @@ def test_file_is_stored_where_the_store_only_claims_to_have_it(tmp_path: Path, d
         versions: list[bytes] = []
         for file in files:
             cleaned = clean(
-                BytesSource(file),
-                "x",
-                digest(file),
-                store=store,
-                plugins=PLUGINS,
-                versions=versions,
+                Cleaning(
+                    BytesSource(file),
+                    "x",
+                    digest(file),
+                    store=store,
+                    plugins=PLUGINS,
+                    versions=versions,
+                )
             )
             metadata = parse(cleaned.text)
             rebuilt = rebuild(metadata, "x", store=store, plugins=PLUGINS)

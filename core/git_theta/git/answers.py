@@ -180,7 +180,7 @@ def _clean(
     write: bool,
     form: Form | None,
 ) -> Cleaned:
-    from git_theta.clean import clean
+    from git_theta.clean import Cleaning, clean
     from git_theta.cli.progress import progress
     from git_theta.git.history import older_metadata
     from git_theta.git.siblings import Siblings
@@ -192,19 +192,21 @@ def _clean(
         progress(f"Storing {path}", 2 * file.size) as advance,
     ):
         cleaned = clean(
-            file,
-            path,
-            received.digest,
-            store=repository.store,
-            plugins=installed(),
-            versions=[version.text for version in versions],
-            older=lambda: older_metadata(repository, path),
-            siblings=siblings,
-            write=write,
-            form=form,
-            advance=advance,
-            settled=received.begin_check,
-            reads_on=received.reads_on,
+            Cleaning(
+                file,
+                path,
+                received.digest,
+                store=repository.store,
+                plugins=installed(),
+                versions=[version.text for version in versions],
+                older=lambda: older_metadata(repository, path),
+                siblings=siblings,
+                write=write,
+                form=form,
+                advance=advance,
+                settled=received.begin_check,
+                reads_on=received.reads_on,
+            )
         )
     received.check_unchanged(path)
     return cleaned

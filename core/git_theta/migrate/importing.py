@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import blake3
 
-from git_theta.clean import clean
+from git_theta.clean import Cleaning, clean
 from git_theta.errors import PackError, StoreError
 from git_theta.git.history import MAX_OLDER, MAX_TEXT
 from git_theta.git.repository import Repository
@@ -127,15 +127,17 @@ class Import(Conversion):
             if looks_like_metadata(source.read(0, min(source.size, HEAD_BYTES))):
                 return oid
             cleaned = clean(
-                source,
-                path,
-                digest,
-                store=self._repository.store,
-                plugins=self._plugins,
-                versions=[self._new.read(name) for name in near],
-                older=lambda: self._texts(recent),
-                siblings=Siblings(self._objects, commit, partial(self._saved, spool)),
-                advance=advance,
+                Cleaning(
+                    source,
+                    path,
+                    digest,
+                    store=self._repository.store,
+                    plugins=self._plugins,
+                    versions=[self._new.read(name) for name in near],
+                    older=lambda: self._texts(recent),
+                    siblings=Siblings(self._objects, commit, partial(self._saved, spool)),
+                    advance=advance,
+                )
             )
         if cleaned.warning:
             self._warn(f"{cleaned.warning}; {path} is stored byte for byte, as unknown")
