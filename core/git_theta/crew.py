@@ -175,14 +175,14 @@ class _Member:
         self._buffer: bytearray | memoryview = bytearray(FRAME.size)
         self._slots: Slots | None = None
         self._ours = ExitStack()
-        with ExitStack() as ours, ExitStack() as childs:
+        with ExitStack() as ours, ExitStack() as theirs:
             try:
-                tasks, self._to = open_pipe(childs, ours)
-                self._from, results = open_pipe(ours, childs)
+                tasks, self._to = open_pipe(theirs, ours)
+                self._from, results = open_pipe(ours, theirs)
                 if slot:
                     self._slots = Slots(slot)
                     ours.callback(self._slots.end_parent)
-                    childs.callback(self._slots.end_child)
+                    theirs.callback(self._slots.end_child)
                 self.pid = os.fork()
             except OSError as fault:
                 raise _not_forked(fault) from fault
