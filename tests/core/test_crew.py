@@ -94,31 +94,6 @@ def test_a_process_uses_few_slots_where_it_is_not_ahead() -> None:
         assert sum(memory[at] != 0 for at in range(0, len(memory), 16)) <= 2
 
 
-def test_a_process_that_is_ahead_ends_with_its_parent() -> None:
-    program = (
-        "import sys\n"
-        "from git_theta.crew import Crew\n"
-        "def work(task):\n"
-        "    while True:\n"
-        "        yield b'more'\n"
-        "crew = Crew(work, 2, slot=4)\n"
-        "tasks = [crew.ask(None) for _ in range(2)]\n"
-        "print(*[member.pid for member in crew._members], flush=True)\n"
-        "sys.stdin.read()\n"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout
-    processes = [int(name) for name in parent.stdout.readline().split()]
-    parent.kill()
-    parent.communicate()
-    deadline = time.monotonic() + 30
-    while any(map(is_alive, processes)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(map(is_alive, processes))
-
-
 def test_nothing_waits_for_a_task_that_is_alone() -> None:
     heard, told = os.pipe()
 
@@ -223,13 +198,17 @@ def test_no_process_is_left() -> None:
     assert not any(map(is_alive, processes))
 
 
-def test_processes_end_when_their_parent_is_killed() -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_processes_end_when_their_parent_is_killed(*, ahead: bool) -> None:
+    """Those that wait for a task, and those that wait for their pipe to be read."""
     program = (
         "import time\n"
         "from git_theta.crew import Crew\n"
         "def work(task):\n"
-        "    yield task\n"
-        "with Crew(work, 2) as crew:\n"
+        "    while True:\n"
+        "        yield b'more'\n"
+        "with Crew(work, 2, slot=4) as crew:\n"
+        f"    tasks = [crew.ask(None) for _ in range({2 * ahead})]\n"
         "    print(*[member.pid for member in crew._members], flush=True)\n"
         "    time.sleep(60)\n"
     )
