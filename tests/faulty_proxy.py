@@ -149,6 +149,7 @@ class FaultyProxy:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128
     proxy: FaultyProxy
 
     def handle_error(self, *_: object) -> None:

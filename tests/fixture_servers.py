@@ -130,7 +130,12 @@ class LfsServer(Server):
     """A Git LFS server."""
 
     def endpoint(self, repository: str) -> str:
-        """The URL of a git remote, ``ORGANIZATION/NAME``, whose objects it has."""
+        """The URL of a git remote, ``ORGANIZATION/NAME``, whose objects it has.
+
+        Its folder is there before the first upload: of two that come at once, giftless lets one
+        make it and answers the other with status 500, so that git-lfs sends a pack twice.
+        """
+        self.object(repository, "").mkdir(parents=True, exist_ok=True)
         return f"{self.url}/{repository}.git"
 
     def object(self, repository: str, pack: str) -> Path:
