@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from git_theta.contents import read_contents
-from git_theta.errors import MetadataError, PackError
+from git_theta.errors import MetadataError, PackError, ThetaError
 from git_theta.git import run
 from git_theta.git.history import all_metadata
 from git_theta.git.repository import Repository
@@ -47,12 +47,20 @@ class Unreferenced:
     """What no ref, reflog or index of a repository needs of its store; see ``repack.Garbage``."""
 
     def __init__(self, repository: Repository, before: float) -> None:
+        self.unread: dict[str, ThetaError] = {}
+        """Blobs of metadata that cannot be read here, and why: what they need is not known."""
         self._repository, self._before = repository, before
         self._seen: set[str] = set()
         self._referenced: set[BufferId] = set()
 
     def packs(self) -> set[str]:
-        """Packs that were stored, or named by what was added, longer ago."""
+        """Packs that were stored, or named by what was added, longer ago.
+
+        None while metadata cannot be read: a later git-theta may have written it.
+        """
+        self.referenced()
+        if self.unread:
+            return set()
         packs = self._repository.store.packs
         return {pack for pack in packs.packs() if _touched(packs.path(pack)) < self._before}
 
@@ -63,10 +71,13 @@ class Unreferenced:
             if oid in self._seen:
                 continue
             self._seen.add(oid)
-            with contextlib.suppress(MetadataError, PackError):  # it describes no file: fsck tells
+            try:
                 metadata = parse(text.replace(b"\r\n", b"\n"), path)
                 items = read_contents(metadata, path, store=store, plugins=installed())
-                self._referenced.update(item.buffer for item in items)
+            except (MetadataError, PackError) as fault:
+                self.unread[oid] = fault
+                continue
+            self._referenced.update(item.buffer for item in items)
         return self._referenced
 
 

@@ -224,7 +224,8 @@ def _invalid(path: str, fault: object) -> MetadataError:
 
     return MetadataError(
         f"{path}: not valid metadata: {fault}",
-        remedy=f"Restore it from git: git checkout HEAD -- {shlex.quote(path)}",
+        remedy=f"Restore it from git: git checkout HEAD -- {shlex.quote(path)}\n"
+        "If a newer git-theta wrote it: pip install --upgrade git-theta",
     )
 
 

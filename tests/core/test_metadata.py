@@ -220,7 +220,10 @@ def test_every_beginning_of_metadata_is_refused() -> None:
 def test_refusal_names_file_line_and_remedy() -> None:
     with pytest.raises(MetadataError, match=r"a b\.pt.*line 7") as caught:
         parse(TEXT.replace(b"a.weight", b'"a.weight"'), "a b.pt")
-    assert caught.value.remedy == "Restore it from git: git checkout HEAD -- 'a b.pt'"
+    assert caught.value.remedy.splitlines() == [
+        "Restore it from git: git checkout HEAD -- 'a b.pt'",
+        "If a newer git-theta wrote it: pip install --upgrade git-theta",
+    ]
     with pytest.raises(MetadataError, match="version 1, found 'git-theta metadata 2'") as caught:
         parse(b"git-theta metadata 2\nnew words\n", "x")
     assert "pip install --upgrade git-theta" in caught.value.remedy

@@ -86,6 +86,24 @@ def test_what_only_a_reflog_or_a_stash_has_stays(littered, model):
     assert littered.read("n.pt") == model(5)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("git-theta metadata 1", "git-theta metadata 2"), (" F32 ", " F4_NEW ")]
+)
+def test_what_a_newer_version_refers_to_stays(littered, old, new):
+    text = littered.git("show", ":n.pt").replace(old, new)
+    littered.write("text", text.encode())
+    oid = littered.git("hash-object", "-w", "--no-filters", "text").strip()
+    littered.git("update-index", "--cacheinfo", f"100644,{oid},n.pt")
+    littered.git("commit", "--quiet", "--message", "By a newer git-theta")
+    littered.git("reflog", "expire", "--expire=now", "--all")
+    stored = buffers(littered)
+    done = littered.theta("gc", "--prune", "now")
+    assert done.returncode == 0
+    assert f"what no version refers to stays, since blob {oid} cannot be read" in done.stderr
+    assert "pip install --upgrade git-theta" in done.stderr
+    assert buffers(littered) == stored
+
+
 def test_a_date_may_be_told_and_configured(littered):
     stored = buffers(littered)
     age(littered.store / "objects")

@@ -40,13 +40,15 @@ def gc(prune: str | None, dry_run: bool, as_json: bool) -> None:
 
     Garbage is what killed commands left behind, and what no branch, tag, reflog or index refers
     to. It stays for two weeks, or as git's gc.pruneExpire says. Of a store that other repositories
-    share only leftovers go: they may need what this one does not.
+    share only leftovers go: they may need what this one does not. So it is where a version cannot
+    be read here, as of a newer git-theta.
     """
     left: list[tuple[Path, int]] = []
     with Repository() as repository:
         before = expiry(prune)
         sweep(repository, before, lambda path, nbytes: left.append((path, nbytes)), dry_run=dry_run)
         sharing = others(repository.store.folder, repository.folder)
+        garbage = Unreferenced(repository, before)
         found = [(path, oid) for path, oid, _ in all_metadata(repository)]
         versions = [Version(path, partial(repository.blob, oid)) for path, oid in found]
         with progress("Repacking", decoded_bytes(repository.store)) as advance:
@@ -55,10 +57,13 @@ def gc(prune: str | None, dry_run: bool, as_json: bool) -> None:
                 installed(),
                 versions,
                 dry_run=dry_run,
-                garbage=None if sharing else Unreferenced(repository, before),
+                garbage=None if sharing else garbage,
                 least=WORTH,
                 advance=advance,
             )
+    for blob, fault in garbage.unread.items():
+        said_of = f"what no version refers to stays, since blob {blob} cannot be read"
+        click.echo(f"warning: {said_of}: {fault}", err=True)
     nbytes = sum(size for _, size in left)
     if as_json:
         row = {"leftovers": len(left), "leftover_bytes": nbytes, "dry_run": dry_run}
