@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -51,6 +52,20 @@ def test_a_clone_without_the_plugin_is_quiet_and_exact(clone, versions):
     clone.git("theta", "add", "m.pt")
     assert (clone.read("m.pt"), clone.status()) == (versions[1].read_bytes(), "")
     assert clone.theta("fsck").returncode == 0
+
+
+def test_a_git_that_ends_is_not_taken_for_one_that_has_no_metadata(clone, versions, tmp_path):
+    git = tmp_path / "ending" / "git"
+    git.parent.mkdir()
+    real = shutil.which("git", path=clone.env["PATH"])
+    git.write_text(f'#!/bin/sh\n[ "$1" != cat-file ] || exit 3\nexec {real} "$@"\n')
+    git.chmod(0o755)
+    clone.write("m.pt", versions[0])
+    packs = clone.packs()
+    clone.env["PATH"] = f"{git.parent}{os.pathsep}{clone.env['PATH']}"
+    said = clone.refused("sh", "-c", "exec git-theta-filter clean m.pt <m.pt")
+    assert "ended with code 3 before it answered" in said
+    assert clone.packs() == packs
 
 
 @pytest.mark.parametrize("command", ["add m.pt", "commit -a -m no", "theta add m.pt", "stash"])

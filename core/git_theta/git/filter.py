@@ -24,7 +24,7 @@ from git_theta.blas import one_thread
 from git_theta.errors import GitError, ThetaError
 from git_theta.git.meanwhile import drained
 from git_theta.git.pipes import PIPE_BYTES, own_pipes, report, widen_pipes
-from git_theta.git.pktline import PacketReader, PacketWriter, PutOff
+from git_theta.git.pktline import HungUp, PacketReader, PacketWriter, PutOff
 from git_theta.git.received import receive
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def main(args: list[str] | None = None) -> int:
         return report(error)
     except KeyboardInterrupt:
         return 130
+    except HungUp:
+        return 141  # as of a program that SIGPIPE ended
     print(USAGE, file=sys.stderr)
     return 2
 
@@ -97,8 +99,11 @@ def serve_one(asked: _Asked, command: str, path: str) -> int:
     request = {"command": command, "pathname": path}
     for data in _answer(asked, request, stream):
         view = memoryview(data)
-        while view:
-            view = view[os.write(writer, view) :]
+        try:
+            while view:
+                view = view[os.write(writer, view) :]
+        except BrokenPipeError as fault:
+            raise HungUp from fault
     return 0
 
 
@@ -117,14 +122,11 @@ def serve(asked: _Asked) -> int:
             request = dict(line.partition("=")[::2] for line in reader.lines())
         except EOFError:
             return 0
-        try:
-            if request.get("command") == "list_available_blobs":
-                writer.lines(*(f"pathname={path}" for path in asked.answers.available()))
-                writer.lines("status=success")
-            else:
-                _serve_file(asked, request, reader, writer)
-        except BrokenPipeError:
-            return 141  # git went away; there is nobody to tell
+        if request.get("command") == "list_available_blobs":
+            writer.lines(*(f"pathname={path}" for path in asked.answers.available()))
+            writer.lines("status=success")
+        else:
+            _serve_file(asked, request, reader, writer)
         asked.answers.flush()
 
 
@@ -146,7 +148,7 @@ def _serve_file(
         writer.flush()
     except PutOff:
         writer.lines("status=delayed")
-    except BrokenPipeError:
+    except HungUp:
         raise
     except Exception as error:  # one bad file must not hang git: it waits for an answer
         report(error)

@@ -19,6 +19,10 @@ _AT_ONCE = 16  # full packets that are read at once
 _BUFFER = _AT_ONCE * _SIZE
 
 
+class HungUp(Exception):
+    """git went away: there is nobody to tell."""
+
+
 class PutOff(Exception):
     """A request is answered later: git shall ask for the file again."""
 
@@ -130,7 +134,7 @@ class PacketReader:
 
 
 class PacketWriter:
-    """Writes packets to a file descriptor."""
+    """Writes packets to a file descriptor; raises :class:`HungUp` where nobody reads them."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -162,11 +166,14 @@ class PacketWriter:
 
     def _writev(self, parts: list[bytes | memoryview]) -> None:
         total = sum(len(part) for part in parts)
-        written = os.writev(self._fd, parts)
-        if written < total:
-            rest = memoryview(b"".join(parts))[written:]
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+        try:
+            written = os.writev(self._fd, parts)
+            if written < total:
+                rest = memoryview(b"".join(parts))[written:]
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
+        except BrokenPipeError as fault:
+            raise HungUp from fault
 
 
 def _copied(data: memoryview, parts: list[memoryview]) -> list[memoryview]:

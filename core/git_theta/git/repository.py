@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -128,14 +129,19 @@ class Repository:
             self._batch(mode)
 
     def objects(self, names: Sequence[str]) -> list[tuple[str, str, int] | None]:
-        """Id, type and length in bytes of each named object; None where there is none."""
+        """Id, type and length in bytes of each named object; None where there is none.
+
+        Raises
+        ------
+        GitError
+            When git ends before it answers.
+        """
         found: list[tuple[str, str, int] | None] = []
         for name in names:
             if "\n" in name:  # the batch protocol is one name a line
                 found.append(_object(name))
                 continue
-            answer = self._ask("--batch-check", name).readline().decode(errors="replace")
-            fields = answer.split()
+            fields, _ = self._ask("--batch-check", name)
             missing = len(fields) != 3 or fields[1] == "missing" or not fields[2].isdigit()
             found.append(None if missing else (fields[0], fields[1], int(fields[2])))
         return found
@@ -146,13 +152,15 @@ class Repository:
         Raises
         ------
         GitError
-            When there is no such blob.
+            When there is no such blob, or git ends before all of it came.
         """
-        output = self._ask("--batch", oid)
-        header = output.readline().split()
-        if len(header) != 3 or header[1] != b"blob":
-            raise GitError(f"Expected a blob {oid}, found none")
-        content = output.read(int(header[2]) + 1)
+        fields, output = self._ask("--batch", oid)
+        found = len(fields) == 3 and fields[2].isdigit()
+        content = output.read(int(fields[2]) + 1) if found else b""
+        if found and not content.endswith(b"\n"):
+            raise self._ended("--batch")
+        if not found or fields[1] != "blob":
+            raise GitError(f"Expected a blob {oid}, found {fields[1] if found else 'none'}")
         return content[:-1]
 
     def versions(self, path: str) -> list[Version]:
@@ -178,13 +186,36 @@ class Repository:
             self._batches[mode] = process
         return process
 
-    def _ask(self, mode: str, name: str) -> IO[bytes]:
+    def _ask(self, mode: str, name: str) -> tuple[list[str], IO[bytes]]:
+        """The words of the line that git answers, and where the content comes after it.
+
+        Raises
+        ------
+        GitError
+            When there is no answer: a git that ended knows nothing of what there is.
+        """
         process = self._batch(mode)
         assert process.stdin
         assert process.stdout
-        process.stdin.write(os.fsencode(name) + b"\n")
-        process.stdin.flush()
-        return process.stdout
+        try:
+            process.stdin.write(os.fsencode(name) + b"\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise self._ended(mode)
+        return line.decode(errors="replace").split(), process.stdout
+
+    def _ended(self, mode: str) -> GitError:
+        """What is to be said of a process that ended; the next question starts another one."""
+        process = self._batches.pop(mode)
+        with suppress(BrokenPipeError):  # it takes no more, and what it takes is of no use
+            process.communicate()
+        return GitError(
+            f"git cat-file {mode} ended with code {process.returncode} before it answered",
+            remedy="Run the command again; git fsck tells whether git's objects are whole",
+        )
 
 
 def _plain_folder() -> Path | None:
