@@ -21,6 +21,7 @@ from git_theta.cli.progress import human_size, progress
 from git_theta.errors import FileChangedError, GitError, LocalChangesError, StoreError
 from git_theta.git import run
 from git_theta.git.index_file import stamp
+from git_theta.git.permissions import users_umask
 from git_theta.git.received import open_file
 from git_theta.git.repository import Repository
 from git_theta.git.scratch import scratch_folder
@@ -270,7 +271,7 @@ def _write_by(
                     view = memoryview(data)
                     while view:
                         view = view[out.write(view) :]
-            os.fchmod(out.fileno(), (0o777 if entry.executable else 0o666) & ~_umask())
+            os.fchmod(out.fileno(), (0o777 if entry.executable else 0o666) & ~users_umask())
             written = os.fstat(out.fileno())
         repository.proven.add(text)
         if there:
@@ -297,9 +298,3 @@ def _check_as_found(file: Path, path: str, seen: os.stat_result | None) -> None:
             f"{quoted(path)} was written to since git theta checkout looked at it",
             remedy="Add it first, or overwrite it with --force",
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -11,6 +11,7 @@ from git_theta.cli.progress import progress
 from git_theta.errors import GitError, LocalChangesError, StoreError
 from git_theta.formats.interface import TensorData
 from git_theta.formats.safetensors import Safetensors
+from git_theta.git.permissions import users_umask
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import Entry, quoted
 from git_theta.groups import match_groups
@@ -95,9 +96,7 @@ def _write(tensors: dict[str, TensorData], output: Path) -> None:
     try:
         with temporary.open("wb") as out:
             Safetensors().write(tensors, None, out)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        temporary.chmod(0o666 & ~users_umask())
         temporary.replace(output)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from git_theta.git import run
+from git_theta.git.permissions import umask
 
 VARIABLE = "theta.hook"
 """The variable with which a user says that no hook shall be set up."""
@@ -232,9 +233,7 @@ def _write(path: Path) -> None:
     try:
         with os.fdopen(fd, "w") as out:
             out.write(SCRIPT)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o777 & ~mask)
+        os.chmod(name, 0o777 & ~umask())
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -54,6 +54,7 @@ def mark_unchanged(top: Path, files: Mapping[str, os.stat_result]) -> None:
         return
     try:
         with os.fdopen(fd, "wb") as out:
+            os.fchmod(fd, path.stat().st_mode & 0o777)  # others may share the repository
             now = _written(fd)
             certain = {
                 os.fsencode(name): stat

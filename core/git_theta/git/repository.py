@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from git_theta.errors import GitError
 from git_theta.git import run
+from git_theta.git.permissions import share
 from git_theta.metadata import MAX_BYTES, parse_head
 from git_theta.storage.proven import Proven
 
@@ -61,8 +62,10 @@ class Repository:
 
     @cached_property
     def folder(self) -> Path:
-        """git's folder that all work trees share, absolute."""
-        return _plain_folder() or Path(run.text("rev-parse", "--git-common-dir")).resolve()
+        """git's folder that all work trees share, absolute; from now on we write as it is shared."""
+        folder = _plain_folder() or Path(run.text("rev-parse", "--git-common-dir")).resolve()
+        share(folder)
+        return folder
 
     @cached_property
     def top(self) -> Path | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from git_theta.errors import AttributesError
 from git_theta.git import attributes, matching, patterns, run
 from git_theta.git.matching import FILE, AttributesFile, Statement
+from git_theta.git.permissions import users_umask
 from git_theta.git.worktree import WorkTree
 
 GIT_FILES = frozenset({FILE, ".gitignore", ".gitmodules", ".lfsconfig", ".mailmap"})
@@ -208,9 +209,8 @@ def _write(tree: WorkTree, content: str) -> None:
         handle, name = tempfile.mkstemp(prefix=f"{FILE}.", dir=tree.folder)
         with os.fdopen(handle, "wb") as out:
             out.write(os.fsencode(content))
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
+        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~users_umask()
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except OSError as error:
         raise AttributesError(

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from git_theta.errors import StoreError
+from git_theta.git.permissions import umask
 
 _LINE = re.compile(rb"[0-9a-f]{64}\n")
 _LINE_BYTES = 65
@@ -109,6 +110,7 @@ class Acknowledged:
         try:
             fd, name = tempfile.mkstemp(prefix=f"{self.path.name}.", dir=self.path.parent)
             with os.fdopen(fd, "wb") as out:
+                os.fchmod(fd, 0o666 & ~umask())
                 out.write("".join(f"{pack}\n" for pack in sorted(self._packs)).encode())
             os.replace(name, self.path)
         except OSError as fault:
