@@ -16,7 +16,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
 from git_theta.crew_messages import (
@@ -92,7 +92,8 @@ class Crew:
         for member in self._members:
             member.kill()
         for member in self._members:  # which give back their memory beside each other
-            os.waitpid(member.pid, 0)
+            with suppress(ChildProcessError):  # where SIGCHLD is ignored the system waits
+                os.waitpid(member.pid, 0)
 
     def ask(self, task: Any, *, alone: bool = False) -> int:
         """Have somebody work on a task, ``alone`` one for which no other shall wait.
@@ -236,7 +237,8 @@ class _Member:
         self._ours.close()
         if self._slots:
             self._slots.release()
-        os.kill(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def _serve(
@@ -252,12 +254,18 @@ def _serve(
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1):  # who talks to the parent must not wait for this one to end
             os.dup2(nothing, fd)
-        begin()
+        fault: Exception | None = None
+        try:
+            begin()
+        except Exception as error:  # the parent hears of it when it asks for something
+            fault = error
         while (frame := read(tasks, FRAME.size)) is not None:
             task = read(tasks, FRAME.unpack(frame)[1])
             if task is None:
                 break
             try:
+                if fault:
+                    raise fault
                 for result in work(pickle.loads(task)):
                     if not isinstance(result, (bytes, memoryview)):
                         send(results, VALUE, pickle.dumps(result))

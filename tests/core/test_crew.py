@@ -190,6 +190,30 @@ def test_what_is_not_its_turn_yet_is_not_all_taken(monkeypatch: pytest.MonkeyPat
         assert sum(map(len, crew.results(second))) == 64 * 2**18
 
 
+def test_what_a_process_cannot_begin_with_is_told() -> None:
+    def begin() -> None:
+        raise StoreError("Cannot open the index")
+
+    with Crew(count_up, 2, begin=begin) as crew:
+        for _ in range(4):
+            with pytest.raises(StoreError, match="Cannot open the index"):
+                list(crew.results(crew.ask(3)))
+
+
+def test_a_system_that_waits_for_processes_itself_is_no_fault() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with Crew(count_up, 2) as crew:
+            expected = list(crew.results(crew.ask(3)))
+            ended = crew._members[0].pid
+            os.kill(ended, signal.SIGKILL)
+            while is_alive(ended):
+                time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert len(expected) == 6
+
+
 def test_no_process_is_left() -> None:
     with Crew(count_up, 2) as crew:
         processes = [member.pid for member in crew._members]

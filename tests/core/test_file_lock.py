@@ -23,6 +23,24 @@ def test_a_shared_lock_keeps_others_from_being_alone(tmp_path: Path) -> None:
     three.close()
 
 
+def test_who_does_not_get_to_be_alone_holds_it_as_before(tmp_path: Path) -> None:
+    one, two = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    one.share()
+    two.share()
+    assert not one.alone()
+    assert not two.alone(), "the other one still holds it"
+    one.close()
+    assert two.alone()
+    two.close()
+
+
+def test_a_lock_without_a_file_is_no_lock(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "no folder" / "lock")
+    lock.share()
+    assert not lock.alone()
+    lock.close()
+
+
 def test_who_was_alone_shares_again(tmp_path: Path) -> None:
     with LocalStore(tmp_path) as store:
         with store.alone(0) as alone:

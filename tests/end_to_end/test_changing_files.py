@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from git_theta import clean as clean_module
 from git_theta.clean import Cleaning, clean
 from git_theta.digests import digest
-from git_theta.errors import FileChangedError
+from git_theta.errors import FileChangedError, StoreError
 from git_theta.git import answers
 from git_theta.git import received as received_module
 from git_theta.git.received import Received, Stamp, open_file, receive
@@ -74,6 +74,20 @@ def test_a_change_between_two_reads_is_noticed_or_does_no_harm(store, model, whe
 def chunks(data):
     view = memoryview(data)
     return (view[at : at + 65516] for at in range(0, len(view), 65516))
+
+
+def test_what_cannot_be_kept_aside_leaves_no_file_open(tmp_path, monkeypatch):
+    (tmp_path / "m.pt").write_bytes(bytes(IN_MEMORY * 2))
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(received_module, "_write", refuse)
+    before = os.listdir("/proc/self/fd")
+    for data in (os.urandom(IN_MEMORY * 2), bytes(IN_MEMORY) + os.urandom(IN_MEMORY)):
+        with pytest.raises(StoreError, match="Cannot keep .*m.pt aside"):
+            receive(chunks(data), str(tmp_path / "m.pt"), lambda: tmp_path / "tmp")
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_file_that_becomes_shorter_while_it_streams_is_refused(tmp_path):

@@ -267,13 +267,16 @@ class _Spool:
 
         folder = self._temporary()
         folder.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(prefix="stream-", dir=folder)
-        os.unlink(name)
-        for start in range(0, self._nbytes, _STEP):
-            _write(fd, os.pread(self._fd, min(_STEP, self._nbytes - start), start))
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._copied = fd, True
+        file, self._fd = self._fd, -1
+        try:
+            self._fd, name = tempfile.mkstemp(prefix="stream-", dir=folder)
+            os.unlink(name)
+            for start in range(0, self._nbytes, _STEP):
+                _write(self._fd, os.pread(file, min(_STEP, self._nbytes - start), start))
+        finally:
+            if file >= 0:
+                os.close(file)
+        self._copied = True
 
 
 def _write(fd: int, data: bytes | bytearray | memoryview) -> None:

@@ -62,7 +62,7 @@ class Repository:
 
     @cached_property
     def folder(self) -> Path:
-        """git's folder that all work trees share, absolute; from now on we write as it is shared."""
+        """git's folder that all work trees share, absolute; from now on written to as shared."""
         folder = _plain_folder() or Path(run.text("rev-parse", "--git-common-dir")).resolve()
         share(folder)
         return folder

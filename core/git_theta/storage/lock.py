@@ -19,7 +19,7 @@ class FileLock:
     """A lock on a file, which is created if need be and stays empty."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = -1
+        self._fd, self._shared = -1, False
         for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a store may be read-only
             with contextlib.suppress(OSError):
                 self._fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
@@ -33,13 +33,20 @@ class FileLock:
 
     def share(self) -> None:
         """Hold it along with others; waits while somebody has it alone."""
+        self._shared = True
         self._try("LOCK_SH")
 
     def alone(self, patience: float = 0.0) -> bool:
-        """Whether nobody else holds it, within so many seconds; then nobody gets it from now on."""
+        """Whether nobody else holds it, within so many seconds; then nobody gets it from now on.
+
+        Otherwise it is held along with others, if it was.
+        """
         end = time.monotonic() + patience
         while not self._try("LOCK_EX", "LOCK_NB"):
-            if time.monotonic() >= end:
+            ended = time.monotonic() >= end
+            if self._shared:  # who is refused holds none any more: flock(2)
+                self._try("LOCK_SH", *([] if ended else ["LOCK_NB"]))
+            if ended:
                 return False
             time.sleep(_STEP)
         return True
@@ -52,6 +59,6 @@ class FileLock:
             for name in names:
                 operation |= getattr(fcntl, name)
             fcntl.flock(self._fd, operation)
-        except (ImportError, OSError):
+        except (ImportError, OSError, ValueError):  # ValueError: there is no file
             return False
         return True
