@@ -85,7 +85,7 @@ def test_what_cannot_be_kept_aside_leaves_no_file_open(tmp_path, monkeypatch):
     monkeypatch.setattr(received_module, "_write", refuse)
     before = os.listdir("/proc/self/fd")
     for data in (os.urandom(IN_MEMORY * 2), bytes(IN_MEMORY) + os.urandom(IN_MEMORY)):
-        with pytest.raises(StoreError, match="Cannot keep .*m.pt aside"):
+        with pytest.raises(StoreError, match=r"Cannot keep .*m\.pt aside"):
             receive(chunks(data), str(tmp_path / "m.pt"), lambda: tmp_path / "tmp")
     assert os.listdir("/proc/self/fd") == before
 

@@ -86,6 +86,65 @@ def test_what_only_a_reflog_or_a_stash_has_stays(littered, model):
     assert littered.read("n.pt") == model(5)
 
 
+def _other_work_tree(desk, model):
+    desk.git("worktree", "add", "--quiet", "../other")
+    other = desk.path.parent / "other"
+    (other / "m.pt").write_bytes(model(6))
+    desk.git("add", "m.pt", cwd=other)
+
+
+def _side_of_a_conflict(desk, model):
+    desk.git("checkout", "--quiet", "-b", "theirs")
+    desk.write("m.pt", model(6))
+    desk.git("commit", "--quiet", "--all", "--message", "Theirs")
+    desk.git("checkout", "--quiet", "main")
+    desk.write("m.pt", model(7))
+    desk.git("commit", "--quiet", "--all", "--message", "Ours")
+    assert desk.run("git", "merge", "theirs").returncode == 1
+    desk.git("branch", "--quiet", "--delete", "--force", "theirs")
+
+
+def _tag_on_a_blob(desk, model):
+    desk.git("tag", "kept", ":n.pt")
+    desk.git("rm", "--quiet", "--cached", "n.pt")
+
+
+def _staged_and_not_tracked(desk, model):
+    assert desk.theta("untrack", "*.pt").returncode == 0
+
+
+def _hidden_by_a_replacement(desk, model):
+    desk.git("commit", "--quiet", "--message", "Hidden")
+    desk.git("rm", "--quiet", "n.pt")
+    desk.git("commit", "--quiet", "--message", "On top of it")
+    desk.git("replace", "HEAD~1", "HEAD~2")
+
+
+@pytest.mark.parametrize(
+    "refer",
+    [
+        _other_work_tree,
+        _side_of_a_conflict,
+        _tag_on_a_blob,
+        _staged_and_not_tracked,
+        _hidden_by_a_replacement,
+    ],
+)
+def test_what_git_keeps_stays(littered, model, refer):
+    refer(littered, model)
+    littered.git("reflog", "expire", "--expire=now", "--all")
+    littered.git("gc", "--quiet", "--prune=now")
+    listed = littered.git("cat-file", "--batch-all-objects", "--batch-check").splitlines()
+    blobs = [line.split()[0] for line in listed if " blob " in line]
+    texts = [littered.git("cat-file", "blob", blob) for blob in blobs]
+    kept = [text for text in texts if text.startswith("git-theta metadata")]
+    gc(littered, "--prune", "now")
+    stored = {buffer.digest.hex() for buffer in buffers(littered)}
+    groups = {line.split()[-1] for text in kept for line in text.splitlines() if "group " in line}
+    assert len(kept) >= 3
+    assert groups <= stored
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("git-theta metadata 1", "git-theta metadata 2"), (" F32 ", " F4_NEW ")]
 )

@@ -50,6 +50,18 @@ def test_a_push_sends_what_the_remote_lacks_and_no_more(team: Desk, model: Model
     assert _push(team)["sent"] == {}
 
 
+def test_a_commit_that_another_one_replaces_here_is_sent_as_git_sends_it(
+    team: Desk, model: Model
+) -> None:
+    for number in range(3):
+        team.write("m.safetensors", model(number))
+        team.commit(f"Step {number}")
+    team.git("replace", "HEAD", "HEAD~2")
+    team.git("push", "--quiet", "origin", "HEAD")
+    assert _there(team) == {*team.packs()}
+    assert len(_there(team)) == 3
+
+
 def test_a_dry_run_sends_nothing(team: Desk, model: Model) -> None:
     team.write("m.safetensors", model())
     team.commit("One")

@@ -97,10 +97,11 @@ def _size(repository: Repository, oid: str) -> int:
 
 
 def all_metadata(repository: Repository) -> Iterator[tuple[str, str, bytes]]:
-    """Every blob of metadata that a ref, a reflog or the index reaches: path, id, text.
+    """Every blob of metadata that a ref, a reflog or an index reaches: path, id, text.
 
-    The oldest first, and last what only the index has. A blob is given once, under the first path
-    at which it was found.
+    The oldest first, and last what only an index has: those of all work trees, with all sides of
+    conflicts, whatever attributes say. A blob is given once, under the first path at which it was
+    found, or its id where it has none. What ``git replace`` hides is reached as well.
 
     Raises
     ------
@@ -108,13 +109,11 @@ def all_metadata(repository: Repository) -> Iterator[tuple[str, str, bytes]]:
         When git cannot walk the history.
     """
     named: dict[str, str] = {}
-    options = ("--objects", "--topo-order", "--reverse", "--all", "--reflog")
-    for line in run.run("rev-list", *options).split(b"\n"):
-        name, _, path = line.partition(b" ")
-        if path:
-            named.setdefault(name.decode(), os.fsdecode(path))
-    for entry in entries(repository, None, everywhere=True):
-        named.setdefault(entry.oid, entry.path)
+    for options in (("--topo-order", "--reverse", "--all", "--reflog"), ("--indexed-objects",)):
+        for line in run.run("rev-list", "--objects", *options, env=run.UNREPLACED).split(b"\n"):
+            name, space, path = line.partition(b" ")
+            if space:  # commits have none
+                named.setdefault(name.decode(), os.fsdecode(path or name))
     for oid in _blobs(list(named)):
         text = repository.blob(oid)
         if looks_like_metadata(text):
@@ -127,6 +126,7 @@ def _blobs(oids: list[str]) -> list[str]:
         ["git", "cat-file", "--batch-check"],
         input="\n".join([*oids, ""]).encode(),
         capture_output=True,
+        env=os.environ | run.UNREPLACED,
     )
     if answer.returncode:
         raise GitError(f"git cat-file failed: {answer.stderr.decode(errors='replace').strip()}")

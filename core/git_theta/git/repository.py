@@ -184,7 +184,10 @@ class Repository:
         process = self._batches.get(mode)
         if process is None:
             process = subprocess.Popen(
-                ["git", "cat-file", mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                ["git", "cat-file", mode],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | run.UNREPLACED,
             )
             self._batches[mode] = process
         return process

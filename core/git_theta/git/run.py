@@ -21,6 +21,9 @@ LITERAL: Mapping[str, str] = {
 }
 """Variables with which git takes pathspecs for plain names, whatever the user has set."""
 
+UNREPLACED: Mapping[str, str] = {"GIT_NO_REPLACE_OBJECTS": "1"}
+"""A variable with which git reads what an id says, whatever ``git replace`` puts in its place."""
+
 
 def run(
     *args: str | bytes,

@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 from git_theta.errors import GitError
 from git_theta.git import run
 
-PLAIN = {"GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C"}
+PLAIN = {**run.UNREPLACED, "LC_ALL": "C"}
 """Variables with which git shows what is there."""
 
 _BLOCK = 2**20

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import IO, NamedTuple
 
 from git_theta.errors import GitError
+from git_theta.git import run
 from git_theta.git.repository import Repository
 from git_theta.metadata import FIRST_LINE, MAX_BYTES, PackHint, looks_like_metadata, parse
 
@@ -97,6 +98,8 @@ def fresh_hints(repository: Repository, text: bytes, path: str) -> tuple[PackHin
 def reached_blobs(*revisions: str) -> Iterator[tuple[str, str]]:
     """Blobs that may be metadata by their size: id, a path at which a commit has it.
 
+    As git itself sends them: ``git replace`` hides none.
+
     Raises
     ------
     GitError
@@ -126,7 +129,7 @@ def _git(*args: str, stdin: int | IO[bytes]) -> Iterator[IO[bytes]]:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=said,
-            env=os.environ | {"LC_ALL": "C"},
+            env=os.environ | run.UNREPLACED | {"LC_ALL": "C"},
         )
         assert process.stdout
         finished = False
