@@ -6,6 +6,8 @@ to do now. Nothing here prints; the command line and the filter do.
 
 from __future__ import annotations
 
+import os
+
 
 class ThetaError(Exception):
     """Base of every error that is meant for a user.
@@ -27,6 +29,12 @@ class ThetaError(Exception):
     def __str__(self) -> str:
         message = super().__str__()
         return f"{message}\n{self.remedy}" if self.remedy else message
+
+
+def describe(fault: OSError) -> str:
+    """What the system refused, and for which file."""
+    names = [os.fsdecode(name) for name in (fault.filename, fault.filename2) if name is not None]
+    return ": ".join([*map(str, names), fault.strerror or str(fault)])
 
 
 class CheckpointError(ThetaError):

@@ -302,3 +302,60 @@ def test_a_file_changed_while_others_are_added_is_seen(tracked, settled, model, 
     monkeypatch.chdir(tracked.path)
     assert main(["add", "."]) == 0
     assert tracked.git("status", "--porcelain") == "AM 0.pt\nA  1.pt\n"
+
+
+def test_a_path_with_nothing_to_add_is_refused_as_git_refuses_it(tracked, model):
+    tracked.write("m.pt", model())
+    tracked.write("ignored.pt", model(1))
+    tracked.write(".gitignore", b"ignored.pt\n")
+    for path, said in (("typo.pt", "did not match any files"), ("ignored.pt", "ignored by one of")):
+        done = tracked.theta("add", "m.pt", path)
+        assert done.returncode != 0
+        assert said in done.stderr
+        assert tracked.git("ls-files", "m.pt") == "", "nothing is added then"
+    (tracked.path / "empty").mkdir()
+    assert tracked.theta("add", "m.pt", "empty").returncode == 0
+    assert tracked.git("ls-files", "m.pt") == "m.pt\n"
+
+
+@pytest.mark.parametrize("option", ["--no-sparse-index", "--sparse-index"])
+def test_what_a_sparse_checkout_leaves_out_is_left_alone(tracked, model, option):
+    for number, folder in enumerate(("one", "two")):
+        tracked.write(f"{folder}/m.pt", model(number))
+        tracked.write(f"{folder}/text", b"old")
+    tracked.commit("Two folders")
+    tracked.git("sparse-checkout", "set", option, "one")
+    assert not (tracked.path / "two").exists()
+    tracked.write("one/m.pt", model(2))
+    tracked.write("one/text", b"new")
+    done = tracked.theta("add", ".")
+    assert done.returncode == 0, done.stderr
+    assert tracked.status() == "M  one/m.pt\nM  one/text\n"
+
+
+@pytest.mark.parametrize("command", ["checkout", "add"])
+def test_who_has_no_filter_yet_gets_one(tracked, model, command):
+    tracked.write("m.pt", model())
+    tracked.commit("Model")
+    tracked.git("theta", "uninstall")
+    if command == "checkout":
+        (tracked.path / "m.pt").unlink()
+    else:
+        tracked.write("m.pt", model(1))
+    done = tracked.theta(command, "m.pt")
+    assert done.returncode == 0
+    assert "wrote its filter to the global git configuration" in done.stderr
+    tracked.write("m.pt", model(2))
+    tracked.git("commit", "--quiet", "--all", "--message", "Not as it is")
+    assert tracked.git("show", "HEAD:m.pt").startswith("git-theta metadata 1\n")
+
+
+def test_a_file_takes_the_place_of_a_folder(tracked, model):
+    tracked.write("place.pt/m.pt", model())
+    tracked.commit("A folder")
+    (tracked.path / "place.pt/m.pt").unlink()
+    (tracked.path / "place.pt").rmdir()
+    tracked.write("place.pt", model(1))
+    done = tracked.theta("add", "place.pt")
+    assert done.returncode == 0, done.stderr
+    assert tracked.git("ls-files", "place.pt") == "place.pt\n"

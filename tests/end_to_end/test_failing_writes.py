@@ -108,20 +108,21 @@ def test_two_worktrees_add_at_once(tracked, model, tmp_path):
     assert tracked.theta("fsck").returncode == 0
 
 
+@pytest.mark.parametrize("kib", [1024, 1700, 3000])
 @pytest.mark.parametrize("command", ["git add m.pt", "git theta add m.pt"])
-def test_a_full_disk_is_a_clear_error_and_loses_nothing(tracked, model, command):
+def test_a_full_disk_is_a_clear_error_and_loses_nothing(tracked, model, command, kib):
     tracked.write("m.pt", model())
     tracked.commit("Model")
     before = tracked.packs()
-    tracked.write("m.pt", model(1, rows=20_000))
-    # no file may grow beyond 1 MiB, as on a disk that is full by then
-    said = tracked.refused("bash", "-c", f"ulimit -f 1024; {command}")
+    tracked.write("m.pt", model(1, rows=60_000))
+    # no file may grow beyond that, as on a disk that is full by then; what is written is buffered
+    said = tracked.refused("bash", "-c", f"ulimit -f {kib}; {command}")
     assert "Cannot write to the store" in said
     assert "Free some space" in said
     assert "Traceback" not in said
     assert tracked.packs() == before
     assert [path for path in tracked.store.rglob("*") if path.parent.name == "tmp"] == []
-    assert tracked.read("m.pt") == model(1, rows=20_000)
+    assert tracked.read("m.pt") == model(1, rows=60_000)
     assert tracked.theta("fsck").returncode == 0
     tracked.commit("With more space")
     assert tracked.status() == ""
@@ -168,6 +169,13 @@ def test_a_full_disk_fails_pushes_and_fetches_which_go_on_later(tracked, model, 
     clone.git("reset", "--quiet", "--hard")
     assert clone.read("m.pt") == model(rows=2000)
     assert clone.theta("fsck").returncode == 0
+
+
+def test_a_disk_that_is_full_of_what_a_command_says_is_no_bug(tracked, model):
+    tracked.write("m.pt", model())
+    tracked.commit("Model")
+    said = tracked.refused("sh", "-c", "exec git theta show m.pt >/dev/full")
+    assert said == "error: No space left on device\n"
 
 
 @pytest.fixture

@@ -140,6 +140,16 @@ def test_a_history_goes_from_lfs_to_theta_and_every_version_is_the_same(history)
     assert originals == old
 
 
+def test_a_push_of_the_new_history_sends_its_weights(history, tmp_path):
+    history.git("remote", "add", "origin", history.bare("remote.git"))
+    (history.path / ".git/hooks/pre-push").unlink()
+    said = migrate(history, "import", "--everything").stderr
+    assert "git push sends weights" in said
+    history.git("push", "--quiet", "--force", "--all", "origin")
+    history.git("clone", "--quiet", str(tmp_path / "remote.git"), "clone", cwd=tmp_path)
+    assert history.at(tmp_path / "clone").read("m.safetensors") == history.read("m.safetensors")
+
+
 def test_there_and_back_gives_the_very_commits(history):
     before = refs(history)
     migrate(history, "import", "--everything")
@@ -617,6 +627,8 @@ def test_killed_at_any_moment_it_leaves_all_refs_as_they_were_or_moves_them_all(
     if not moved:
         migrate(history, *command)
     assert not set(refs(history).values()) & set(old.values())
+    # whoever is killed leaves git's lock, too, which git has its user remove
+    (history.path / ".git/index.lock").unlink(missing_ok=True)
     history.git("reset", "--quiet", "--hard")
     assert versions(history) == before
     assert history.theta("fsck").returncode == 0

@@ -275,6 +275,8 @@ def test_a_server_killed_in_the_middle_of_a_push_is_an_error(
 def test_without_obstore_the_error_says_what_to_install(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    monkeypatch.delitem(sys.modules, "theta_objectstore.store", raising=False)
+    for name in ("obstore", "obstore.store", "obstore.exceptions"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingPluginError, match=r"pip install 'git-theta\[objectstore\]'"):
         ObjectStoreType("s3").open(url)

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from git_theta.allocator import keep_freed_memory
+from git_theta.cli.install import install_if_possible
 from git_theta.cli.progress import progress
 from git_theta.cli.update_types import UPDATE_TYPE
 from git_theta.errors import GitError
@@ -54,6 +56,8 @@ git-theta knows.
 SETTLE = 2**30
 """From so many bytes on, waiting a moment pays: else git would read the file once more."""
 
+_FROM_FILE = ("add", "--pathspec-from-file=-", "--pathspec-file-nul")
+
 CLOCK_TICK = 0.02
 """Seconds by which the time of a file may lag behind."""
 
@@ -93,6 +97,11 @@ def add(
             f"--update-path updates one tracked file, found {len(ours)} tracked and "
             f"{len(others)} other files at {' '.join(paths)}"
         )
+    _refuse_unmatched(paths)
+    if others:
+        run.run(*_FROM_FILE, input=_joined(others), cwd=tree.top, env=run.LITERAL)
+    if ours:
+        install_if_possible()
     added: list[Added] = []
     keep_freed_memory()
     with Repository() as repository:
@@ -102,17 +111,25 @@ def add(
             stats = {path: _report(repository, tree, path, update_type, added) for path in ours}
         else:
             stats = {path: _add(repository, tree, path)[0] for path in ours}
-    from_file = ("add", "--pathspec-from-file=-", "--pathspec-file-nul")
-    if others:
-        run.run(*from_file, input=_joined(others), cwd=tree.top, env=run.LITERAL)
-    elif not ours:  # git says why: nothing matches, or all of it is ignored
-        run.run(*from_file, input=_joined(paths))
     settle(tree.top, stats)
     if as_json:
         click.echo(json.dumps([one.as_json() for one in added], indent=2))
     else:
         for one in added:
             click.echo(one.as_text())
+
+
+def _refuse_unmatched(paths: Sequence[str]) -> None:
+    """Have git say why it would add nothing at a path: there is nothing, or it is ignored."""
+    known = ("ls-files", "-c", "-o", "--exclude-standard", "--error-unmatch", "--")
+    with suppress(GitError):
+        run.run(*known, *paths)
+        return
+    for path in paths:
+        try:
+            run.run(*known, path)
+        except GitError:
+            run.run(*_FROM_FILE, input=_joined([path]))
 
 
 def settle(top: Path, stats: Mapping[str, os.stat_result]) -> None:
@@ -138,10 +155,14 @@ def settle(top: Path, stats: Mapping[str, os.stat_result]) -> None:
 
 def _sort(tree: WorkTree, paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """Paths from the top: those that we store, and those that git shall add."""
-    listed = run.run(
-        "ls-files", "-z", "-c", "-o", "--exclude-standard", "--full-name", "--", *paths
-    )
-    names = [os.fsdecode(name) for name in dict.fromkeys(listed.split(b"\0")[:-1])]
+    options = ("-z", "-t", "-c", "-o", "--exclude-standard", "--full-name")
+    listed = run.run("ls-files", *options, "--", *paths)
+    tagged = [os.fsdecode(line).split(" ", 1) for line in listed.split(b"\0")[:-1]]
+    names = [
+        name
+        for name, tag in {name: tag for tag, name in tagged}.items()
+        if tag != "S" or os.path.lexists(tree.top / name)  # else a sparse checkout leaves it out
+    ]
     regular = [n for n in names if _is_regular(tree.top / n)]
     filtered = has_filter(regular, cwd=tree.top)
     ours = [name for name in regular if name in filtered]

@@ -17,6 +17,7 @@ import click
 
 from git_theta.allocator import keep_freed_memory
 from git_theta.cli.add import settle
+from git_theta.cli.install import install_if_possible
 from git_theta.cli.progress import human_size, progress
 from git_theta.errors import FileChangedError, GitError, LocalChangesError, StoreError
 from git_theta.git import run
@@ -96,6 +97,8 @@ def checkout(
     tree = work_tree()
     with _terminable(), Repository() as repository:
         wanted = _wanted(repository, source, paths)
+        if wanted:
+            install_if_possible()
         known = wanted if source is None else entries(repository, None, paths)
         index = {entry.path: entry for entry in known}
         for entry in wanted:

@@ -72,6 +72,21 @@ def warn_of_missing_filter() -> None:
         )
 
 
+def install_if_possible() -> None:
+    """Install where no scope has the filter yet; where nothing can be written, say so.
+
+    Who has files of ours in the work tree and no filter would commit them as they are.
+    """
+    try:
+        ensure_installed()
+    except GitError as fault:
+        click.echo(
+            f"warning: git has no filter for these files: {fault}\n"
+            "Until git theta install has written it, git add stores them as they are",
+            err=True,
+        )
+
+
 def ensure_installed() -> None:
     """Install where no scope has the filter yet, and say so: for this user, else this repository.
 

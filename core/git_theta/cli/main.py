@@ -13,7 +13,7 @@ from typing import NoReturn, TextIO
 
 from git_theta import __version__
 from git_theta.blas import one_thread
-from git_theta.errors import ThetaError
+from git_theta.errors import ThetaError, describe
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as a shell reports it for SIGINT."""
@@ -58,6 +58,8 @@ def main(args: list[str] | None = None) -> int:
         return PIPE_CLOSED
     except ThetaError as error:
         return _report(str(error), error.exit_code)
+    except OSError as error:  # of the machine: a full disk, rights that lack
+        return _report(describe(error), 1)
     except Exception as error:
         fault = f"{type(error).__name__}: {error}".rstrip(": ")
         hint = "This is a bug in git-theta or a plugin; git theta --debug ... shows where"

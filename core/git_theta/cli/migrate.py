@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from git_theta.cli.install import ensure_installed
+from git_theta.cli.install import ensure_installed, set_up_hook
 from git_theta.cli.progress import human_size, progress
 from git_theta.errors import GitError
 from git_theta.git import run
@@ -132,6 +132,7 @@ def import_(include: tuple[str, ...], exclude: tuple[str, ...], above: int, **op
 
     if not options["dry_run"]:
         ensure_installed()
+        set_up_hook()
     wish = Wish(_patterns(include), _patterns(exclude), above)
     _run(wish, conversion, target="git-theta", **options)
 

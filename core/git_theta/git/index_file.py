@@ -33,7 +33,7 @@ def stamp(stat: os.stat_result) -> tuple[int, ...]:
 
 
 def mark_unchanged(top: Path, files: Mapping[str, os.stat_result]) -> None:
-    """Record that files are as their index entries say, as far as that is certain.
+    """Record that files are as their index entries say, as far as that is certain and possible.
 
     A file that is no longer as its stat says is left to git, and so is one of this very second:
     git could not tell a later change from it.
@@ -50,7 +50,7 @@ def mark_unchanged(top: Path, files: Mapping[str, os.stat_result]) -> None:
     lock = path.with_name(path.name + ".lock")
     try:
         fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:
+    except OSError:  # somebody else writes it, or nobody can
         return
     try:
         with os.fdopen(fd, "wb") as out:
@@ -66,7 +66,8 @@ def mark_unchanged(top: Path, files: Mapping[str, os.stat_result]) -> None:
                 doubtful = {os.fsencode(name) for name in files} - certain.keys()
                 out.write(with_stats(old.read(), certain, written, doubtful))
         lock.replace(path)
-    except (ValueError, struct.error, IndexError):  # not an index that we know: leave it to git
+    except (ValueError, struct.error, IndexError, OSError):
+        # not an index that we know, or a full disk: leave it to git, which looks at the files then
         lock.unlink(missing_ok=True)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

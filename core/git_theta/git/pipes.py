@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from git_theta.errors import ThetaError
+from git_theta.errors import ThetaError, describe
 
 PIPE_BYTES = 2**20
 """Bytes that are read from git at once, and that a pipe shall hold."""
@@ -41,6 +41,9 @@ def report(error: BaseException) -> int:
     if isinstance(error, ThetaError):
         say(f"error: {error}")
         return error.exit_code
+    if isinstance(error, OSError):
+        say(f"error: {describe(error)}")
+        return 1
     say(f"error: Unexpected {type(error).__name__}: {error}\nGIT_THETA_DEBUG=1 shows where")
     return 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,7 +134,8 @@ class Packs:
     def close(self) -> None:
         """Remove what was not finished."""
         if self._path is not None:
-            self._file.close()
+            with suppress(OSError):  # a full disk: what it still holds is of no use
+                self._file.close()
             self._path.unlink(missing_ok=True)
 
 

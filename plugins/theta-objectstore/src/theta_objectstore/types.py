@@ -61,9 +61,10 @@ class ObjectStoreType(StoreType):
             raise StoreError(
                 f"Expected {SCHEMES[self.scheme]} without user, password and options, found {url!r}"
             )
+        backend = self._backend(url)  # first: without obstore the next line is no help to anybody
         from theta_objectstore.store import ObjectStore
 
-        return ObjectStore(url, self._backend(url), in_parts=not self.scheme.startswith("http"))
+        return ObjectStore(url, backend, in_parts=not self.scheme.startswith("http"))
 
     def _backend(self, url: str) -> Any:
         try:
