@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 
 @pytest.fixture
@@ -60,6 +62,41 @@ def test_hunks_that_are_picked_by_hand_are_stored(started, model, pick, then):
     assert done.returncode == 0, done.stderr
     assert started.theta("fsck").returncode == 0
     assert started.read("m.pt") == model(1, rows=65)
+
+
+@pytest.mark.parametrize("command", ["stash --patch", "checkout --patch", "restore --patch"])
+def test_hunks_of_which_some_are_left_out_leave_the_file_as_it_was(tracked, command):
+    groups = {f"l{number:02}": np.full((20, 20), number, "<f4") for number in range(30)}
+    tracked.write("m.safetensors", safetensors.numpy.save(groups))
+    tracked.commit("Model")
+    changed = safetensors.numpy.save(groups | {name: groups[name] + 1 for name in ("l05", "l25")})
+    tracked.write("m.safetensors", changed)
+    said = tracked.run("sh", "-c", f"printf 'n\\ny\\nn\\nn\\nn\\n' | git {command}")
+    assert "m.safetensors stays as it was" in said.stderr
+    assert tracked.read("m.safetensors") == changed
+    tracked.commit("All of it")
+    assert tracked.clone("clone").read("m.safetensors") == changed
+
+
+def test_a_conflict_does_not_keep_git_from_showing_differences(tracked, model):
+    tracked.write("m.pt", model())
+    tracked.write("text", b"old")
+    tracked.commit("Base")
+    tracked.git("checkout", "--quiet", "-b", "side")
+    tracked.write("m.pt", model(1))
+    tracked.commit("Side")
+    tracked.git("checkout", "--quiet", "main")
+    tracked.write("m.pt", model(2))
+    tracked.commit("Main")
+    assert tracked.run("git", "merge", "side").returncode == 1
+    tracked.write("text", b"new")
+    shown = tracked.git("diff")
+    assert "+new" in shown
+    assert "++<<<<<<< HEAD" in shown
+    assert "text" in tracked.git("diff", "--name-only").splitlines()
+    assert "text" in tracked.git("diff", "HEAD", "--stat")
+    assert "UU m.pt" in tracked.status()
+    assert "in conflict" in tracked.refused("git", "add", "m.pt")
 
 
 def test_a_diff_that_was_applied_to_the_index_is_stored_with_the_commit(started, model, tmp_path):

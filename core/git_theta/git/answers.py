@@ -50,6 +50,7 @@ class Answers:
 
     def __init__(self, *, skip: bool) -> None:
         self._skip = skip
+        self._before: dict[str, bytes] = {}
 
     @cached_property
     def _repository(self) -> Repository:
@@ -60,6 +61,12 @@ class Answers:
         from git_theta.git.caller import only_reads
 
         return only_reads()
+
+    @cached_property
+    def _patches(self) -> bool:
+        from git_theta.git.caller import PATCHERS, typed_command
+
+        return typed_command() in PATCHERS
 
     @cached_property
     def _delayed(self) -> Delayed:
@@ -83,6 +90,8 @@ class Answers:
         repository = self._repository
         text = clean_received(repository, path, received, only_reads=lambda: self._only_reads)
         repository.replaced.keep(path, text, received)
+        if self._patches:
+            self._before[path] = text
         return text
 
     def smudge(
@@ -96,7 +105,10 @@ class Answers:
             When git shall ask again later.
         """
         self._repository.hook.look()
-        return _smudge(self._repository, self._delayed, request, stream, skip=self._skip)
+        before = self._before.get(request.get("pathname", ""))
+        return _smudge(
+            self._repository, self._delayed, request, stream, skip=self._skip, before=before
+        )
 
     def flush(self) -> None:
         """Do what an answer to git need not wait for."""
@@ -132,7 +144,10 @@ def clean_received(
     if file.size == 0:
         return b""
     if looks_like_metadata(file.read(0, min(file.size, HEAD_BYTES))) and file.size <= 2 * MAX_BYTES:
-        return normalize(bytes(file.read(0, file.size)), path)
+        text = bytes(file.read(0, file.size))
+        if has_conflict(text) and only_reads():  # git diff shows it, whatever else it shows
+            return text
+        return normalize(text, path)
     versions = repository.versions(path)
     known = find_known(versions, received.digest, file.size)
     lost: list[Version] = []
@@ -219,6 +234,7 @@ def _smudge(
     stream: Iterable[memoryview],
     *,
     skip: bool,
+    before: bytes | None,
 ) -> Iterator[bytes | memoryview]:
     packets, path = iter(stream), request.get("pathname", "")
     ready = delayed.blob(path)
@@ -241,6 +257,12 @@ def _smudge(
         yield lines
         return
     lines = lines.replace(b"\r\n", b"\n")
+    if before and examine(repository, lines, path) is not State.SOUND:
+        say(
+            f"warning: {path} stays as it was: git put lines of two versions together, which "
+            "describe no file\nwarning: Take all hunks of it, or none"
+        )
+        lines = before
     if request.get("can-delay") == "1" and delayed.put_off(path, blob, lines):
         raise PutOff
     from git_theta.cli.progress import progress

@@ -28,6 +28,11 @@ WRITERS = frozenset(
 )
 """The commonest of the others. git ignores an alias of a command's name, so none is looked up."""
 
+PATCHERS = frozenset(["am", "apply"])
+"""git commands that put lines of metadata together, some of which a user may have left out.
+
+The file that they change is gone before they ask for the new one."""
+
 _SHELL = "!"
 """An alias that runs a shell; the commands in it speak for themselves."""
 
