@@ -107,3 +107,35 @@ def test_a_clone_that_fetched_a_part_of_a_store_is_whole(tracked, shared, tmp_pa
     assert found["problems"] == []
     assert found["elsewhere"] > 0
     assert made.packs().keys() < tracked.packs().keys()
+
+
+def test_a_fresh_clone_is_whole_though_it_never_fetched_old_versions(tracked, shared, tmp_path):
+    url = f"file://{tmp_path / 'remote.git'}"
+    tracked.git("clone", "--quiet", "--no-checkout", url, "fresh", cwd=tmp_path)
+    clone = tracked.at(tmp_path / "fresh")
+    clone.git("config", "remote.origin.thetaStore", str(shared))
+    clone.git("checkout", "--quiet", "main")
+    found = fsck(clone)
+    assert found["problems"] == []
+    assert found["elsewhere"] > 0
+    assert "git theta fsck --remote asks whether it has them" in clone.theta("fsck").stdout
+    assert fsck(clone, "--remote")["problems"] == []
+
+
+def test_packs_that_others_replaced_are_not_missed(tracked, shared, model, tmp_path):
+    for number in range(3, 6):
+        tracked.write("m.pt", model(number))
+        tracked.commit(f"Step {number}")
+    tracked.git("theta", "repack")
+    pushed = tracked.run("git", "push", "origin", "main")
+    assert pushed.returncode == 0
+    assert "that no pushed commit uses" not in pushed.stderr
+    assert fsck(tracked, "--remote")["problems"] == []
+    url = f"file://{tmp_path / 'remote.git'}"
+    tracked.git("clone", "--quiet", "--no-checkout", url, "fresh", cwd=tmp_path)
+    clone = tracked.at(tmp_path / "fresh")
+    clone.git("config", "remote.origin.thetaStore", str(shared))
+    clone.git("checkout", "--quiet", "main")
+    assert fsck(clone, "--remote")["problems"] == []
+    for commit in clone.git("rev-list", "HEAD").split():
+        clone.git("checkout", "--quiet", commit)

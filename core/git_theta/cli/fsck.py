@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cached_property
 
 import click
 
@@ -14,7 +15,7 @@ from git_theta.git.repository import Repository
 from git_theta.metadata import parse, parse_head
 from git_theta.plugins import installed
 from git_theta.remotes.fetch import fetch_order
-from git_theta.remotes.mend import ask, is_elsewhere, mend, recorded
+from git_theta.remotes.mend import Asked, ask, is_elsewhere, mend, presumed, recorded
 from git_theta.remotes.needs import hinted_packs
 from git_theta.smudge import content, rebuild
 from git_theta.storage.verify import Problem, verify_packs
@@ -46,7 +47,7 @@ def fsck(ctx: click.Context, remote: bool, as_json: bool) -> None:
     Every pack is decoded and compared with its digests, and everything that branches, tags,
     reflogs and the index refer to is rebuilt in passing and compared with the digest of the whole
     file. What was pruned, or never fetched, counts as there if a remote had it when it was last
-    asked; --remote asks now. Exit code 30 when something is wrong.
+    asked, or has a branch that needs it; --remote asks now. Exit code 30 when something is wrong.
     """
     mended: set[str] = set()
     with Repository() as repository:
@@ -56,12 +57,12 @@ def fsck(ctx: click.Context, remote: bool, as_json: bool) -> None:
             mended = mend(repository, corrupt, fetch_order())
             problems = _check_packs(repository)
         asked = ask(repository, fetch_order()) if remote else None
-        there = asked.there if asked else recorded(repository)
+        known = _Known(repository, asked)
         problems += asked.problems if asked else []
         versions = [(path, oid, _length(text)) for path, oid, text in all_metadata(repository)]
         with progress("Checking versions", sum(length for *_, length in versions)) as advance:
             for path, oid, _ in versions:
-                problems += _check(repository, path, oid, there, advance)
+                problems += _check(repository, path, oid, known, advance)
         packs = len(repository.store.packs.packs())
     elsewhere = len({problem.where for problem in problems if problem.elsewhere})
     problems = [problem for problem in problems if not problem.elsewhere]
@@ -70,14 +71,40 @@ def fsck(ctx: click.Context, remote: bool, as_json: bool) -> None:
         counts = {"versions": len(versions), "packs": packs, "elsewhere": elsewhere}
         click.echo(json.dumps(counts | {"mended": sorted(mended), "problems": rows}, indent=2))
     else:
-        _tell(problems, len(versions), packs, elsewhere, mended)
+        _tell(problems, len(versions), packs, elsewhere, mended, asked=remote)
         if any(problem.lacking for problem in problems):
             click.echo(LACKING_AFTER if remote else LACKING)
     ctx.exit(PackError.exit_code if problems else 0)
 
 
+class _Known:
+    """What is known to lie with remotes, or ought to: asked of them, or as far as one can tell."""
+
+    def __init__(self, repository: Repository, asked: Asked | None) -> None:
+        self._repository, self._asked = repository, asked
+        self._there = asked.there if asked else recorded(repository)
+
+    def has(self, oid: str, text: bytes) -> bool:
+        """Whether remotes have what metadata needs and is not here."""
+        fresh = self._asked.moved.get(oid) if self._asked else None
+        packs = fresh.packs if fresh else hinted_packs(text)
+        if is_elsewhere(packs, self._repository, self._there):
+            return True
+        return self._asked is None and oid in self._presumed
+
+    @cached_property
+    def _presumed(self) -> set[str]:
+        return presumed(self._repository)
+
+
 def _tell(
-    problems: Sequence[Problem], versions: int, packs: int, elsewhere: int, mended: Collection[str]
+    problems: Sequence[Problem],
+    versions: int,
+    packs: int,
+    elsewhere: int,
+    mended: Collection[str],
+    *,
+    asked: bool,
 ) -> None:
     for pack in sorted(mended):
         click.echo(f"pack {pack}: was damaged, and fetched anew")
@@ -87,6 +114,8 @@ def _tell(
     click.echo(f"{checked}: {_count(len(problems), 'problem')}")
     if elsewhere:
         click.echo(f"{elsewhere} of them only with a remote; git theta fetch --all gets them")
+        if not asked:
+            click.echo("git theta fsck --remote asks whether it has them")
 
 
 def _count(number: int, noun: str) -> str:
@@ -112,7 +141,7 @@ def _check(
     repository: Repository,
     path: str,
     oid: str,
-    there: Collection[str],
+    known: _Known,
     advance: Callable[[int], None],
 ) -> Iterator[Problem]:
     text = repository.blob(oid).replace(b"\r\n", b"\n")
@@ -125,7 +154,7 @@ def _check(
         repository.proven.add(text)
     except MissingPackError as fault:  # said without its remedy, which is about the work tree
         said = str(fault).removesuffix(f"\n{fault.remedy}")
-        known = is_elsewhere(hinted_packs(text), repository, there)
-        yield Problem(where, said, elsewhere=known, lacking=not known)
+        elsewhere = known.has(oid, text)
+        yield Problem(where, said, elsewhere=elsewhere, lacking=not elsewhere)
     except ThetaError as fault:
         yield Problem(where, str(fault))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from git_theta.errors import MissingPackError, ThetaError
@@ -13,7 +13,8 @@ from git_theta.remotes.acknowledged import Acknowledged
 from git_theta.remotes.config import identity, open_store, remotes
 from git_theta.remotes.fetch import fetch_packs
 from git_theta.remotes.keep import EVERYTHING
-from git_theta.remotes.needs import needs_of, total
+from git_theta.remotes.needs import Need, needs_of, total
+from git_theta.remotes.obtain import published
 from git_theta.storage.verify import Problem
 
 
@@ -24,6 +25,8 @@ class Asked(NamedTuple):
     """Packs that some remote has."""
     problems: list[Problem]
     """Remotes that cannot be asked, and packs that remotes should have and lack."""
+    moved: dict[str, Need]
+    """What blobs of metadata need now, where the packs that they name were replaced by others."""
 
 
 def recorded(repository: Repository) -> set[str]:
@@ -44,18 +47,49 @@ def ask(repository: Repository, names: Sequence[str]) -> Asked:
     packs = total(needs_of(repository, *EVERYTHING))
     there: set[str] = set()
     problems: list[Problem] = []
+    moved: dict[str, Need] = {}
     for remote in names:
         try:
-            missing = open_store(remote).missing(packs)
+            store = open_store(remote)
+            missing = store.missing(packs)
+            fresh = _fresh(repository, remote, missing)
+            asked = packs | total(fresh.values())
+            missing |= store.missing({pack: asked[pack] for pack in asked.keys() - packs.keys()})
             record = _record(repository, remote)
             record.discard(missing)
-            record.add(packs.keys() - missing)
+            record.add(asked.keys() - missing)
         except ThetaError as fault:
             problems.append(Problem(f"remote {remote}", str(fault)))
             continue
-        there |= packs.keys() - missing
-        problems += _lacking(repository, remote, missing)
-    return Asked(there, problems)
+        there |= asked.keys() - missing
+        moved |= fresh
+        problems += _lacking(repository, remote, missing, fresh)
+    return Asked(there, problems, moved)
+
+
+def presumed(repository: Repository) -> set[str]:
+    """Metadata whose packs remotes ought to have, as far as nobody here has asked them for all.
+
+    Where our hook ran, no push moved a branch without what it needs.
+    """
+    unasked = [f"--remotes={name}" for name in remotes() if not _has_history(repository, name)]
+    return {need.blob for need in needs_of(repository, *unasked)} if unasked else set()
+
+
+def _has_history(repository: Repository, remote: str) -> bool:
+    try:
+        return _record(repository, remote).has_history
+    except ThetaError:  # it cannot be asked either
+        return False
+
+
+def _fresh(repository: Repository, remote: str, missing: Collection[str]) -> dict[str, Need]:
+    """What a remote has been told of metadata that names packs that it lacks, by blob."""
+    if not missing:
+        return {}
+    lost = set(missing)
+    stale = [need for need in needs_of(repository, *EVERYTHING) if lost & need.packs.keys()]
+    return published(repository, stale, [remote])
 
 
 def mend(repository: Repository, corrupt: Iterable[str], names: Sequence[str]) -> set[str]:
@@ -96,11 +130,13 @@ def _record(repository: Repository, remote: str) -> Acknowledged:
     return Acknowledged(repository.folder / "theta" / "remotes", identity(remote))
 
 
-def _lacking(repository: Repository, remote: str, missing: Collection[str]) -> Iterator[Problem]:
+def _lacking(
+    repository: Repository, remote: str, missing: Collection[str], fresh: Mapping[str, Need]
+) -> Iterator[Problem]:
     """What a remote lacks of its own branches' files."""
     branches = run.text("for-each-ref", "--format=%(objectname)", f"refs/remotes/{remote}/")
     for need in needs_of(repository, *branches.split()) if missing and branches else ():
-        lost = sorted(need.packs.keys() & set(missing))
+        lost = sorted(fresh.get(need.blob, need).packs.keys() & set(missing))
         if lost:
             here = not repository.store.packs.missing(lost)
             remedy = (

@@ -49,14 +49,16 @@ def find_surplus(
     tips
         The pushed commits; their older history is looked at only where something is left.
     """
-    packs = set(packs)
+    packs, here = set(packs), repository.store.packs
     if _are_named(repository, packs, needs):
         return []
     left = _Left(repository.store, sorted(packs))
     seen: set[str] = set()
     for found in (needs, needs_of(repository, *tips) if tips else ()):
         for need in found if left.counts else ():
-            if need.blob not in seen and (not need.packs or need.packs.keys() & left.counts):
+            # hints that name what is not here are out of date: it may lie in these packs now
+            stale = not need.packs or here.missing(need.packs)
+            if need.blob not in seen and (stale or need.packs.keys() & left.counts):
                 seen.add(need.blob)
                 left.take(_buffers(repository, need))
     return left.surplus()
