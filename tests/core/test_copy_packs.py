@@ -36,3 +36,11 @@ def test_a_copy_is_the_pack_and_a_file_of_its_own(
     with pytest.raises(PackError):
         PackFolder(tmp_path / "two").put({NAME: tmp_path / "file"})
     assert folder.path(NAME).read_bytes() == DATA
+
+
+def test_who_may_write_to_a_folder_may_write_to_what_is_not_done_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team").chmod(0o2770)
+    PackFolder(tmp_path / "team").put({NAME: tmp_path / "file"})
+    assert (tmp_path / "team" / "tmp").stat().st_mode & 0o7777 == 0o2770

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -165,3 +166,13 @@ def test_an_empty_last_part_ends_its_payload(
         )
         assert identity in located
         assert list(verify_packs(store, plugins())) == []
+
+
+def test_an_index_with_rows_of_wrong_types_misleads_nobody(tmp_path: Path) -> None:
+    with LocalStore(tmp_path) as store:
+        clean_file(model(1), store)
+    with sqlite3.connect(tmp_path / "index.sqlite") as db:
+        db.execute("UPDATE buffers SET payload = 'x', depth = x'00', slot = 'y'")
+        db.execute("INSERT INTO buffers SELECT key, pack, 7, 0, 'deep' FROM buffers")
+    with LocalStore(tmp_path) as store:
+        assert rebuild_file(clean_file(model(1), store), store) == model(1)

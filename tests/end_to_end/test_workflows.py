@@ -247,3 +247,24 @@ def test_a_model_that_becomes_empty_and_back(started, model):
     assert started.read("m.pt") == model()
     started.git("checkout", "--quiet", "main")
     assert (started.read("m.pt"), started.status()) == (b"", "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ls-files", "show m.pt", "du", "fsck", "gc", "prune", "repack", "fetch", "push", "add m.pt"],
+)
+def test_outside_of_a_repository_that_is_what_is_said(desk, tmp_path, command):
+    (tmp_path / "elsewhere").mkdir()
+    done = desk.theta(*command.split(), cwd=tmp_path / "elsewhere")
+    assert done.returncode == 50
+    assert done.stderr == (
+        f"error: Expected a git repository at {tmp_path}/elsewhere, found none\n"
+        "Run it in a repository, or make one with: git init\n"
+    )
+
+
+def test_a_file_that_git_has_as_it_is_is_told_apart(started):
+    started.write("config.json", b'{"layers": 1}')
+    started.commit("Settings")
+    said = started.refused("git", "theta", "show", "config.json")
+    assert "found one that git stores as it is: config.json" in said

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from git_theta.storage.interface import unwatched
-
 PATIENCE = 2.0
 """Seconds before anything is shown."""
 
@@ -29,10 +27,10 @@ def human_size(nbytes: int) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int) -> Iterator[Callable[[float], None]]:
     """Show how far a piece of work is; gives the function that is told how many bytes were done."""
     if not sys.stderr.isatty():
-        yield unwatched
+        yield lambda _: None
         return
     bar = _Bar(what, total)
     try:
@@ -44,12 +42,12 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 class _Bar:
     def __init__(self, what: str, total: int) -> None:
         self._what, self._total = what, max(total, 1)
-        self._done = 0
+        self._done = 0.0
         self._start = self._shown = time.monotonic()
         self._visible = False
         self._lock = Lock()
 
-    def advance(self, nbytes: int) -> None:
+    def advance(self, nbytes: float) -> None:
         with self._lock:
             self._done += nbytes
             now = time.monotonic()
@@ -58,7 +56,7 @@ class _Bar:
             self._shown, self._visible = now, True
             done = min(self._done, self._total)
             speed = human_size(int(self._done / (now - self._start)))
-            share = f"{100 * done // self._total}% of {human_size(self._total)}"
+            share = f"{int(100 * done / self._total)}% of {human_size(self._total)}"
             print(f"\r{self._what}: {share}, {speed}/s\x1b[K", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:

@@ -11,7 +11,7 @@ from git_theta.cli.progress import human_size
 from git_theta.errors import GitError
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries, quoted
-from git_theta.metadata import Group, Metadata, parse
+from git_theta.metadata import MAX_BYTES, Group, Metadata, looks_like_metadata, parse
 
 EXAMPLES = """Examples:
 
@@ -36,7 +36,7 @@ def show(version: str, as_json: bool) -> None:
     with Repository() as repository:
         found, metadata = repository.objects([name])[0], None
         if found and found[1] == "blob":
-            metadata = parse(repository.blob(found[0]), version)
+            metadata = _read(repository, version, *found)
         files, told = {}, {}
         if metadata is None or _is_unknown(metadata):
             revision, path = _split(repository, version) if ":" in version else ("", version)
@@ -53,6 +53,16 @@ def show(version: str, as_json: bool) -> None:
             remedy="git theta ls-files [REV] lists what there is",
         )
     click.echo(json.dumps(said, indent=2) if as_json else said)
+
+
+def _read(repository: Repository, version: str, oid: str, _: str, nbytes: int) -> Metadata:
+    text = repository.blob(oid) if nbytes <= MAX_BYTES else b""
+    if not looks_like_metadata(text):
+        raise GitError(
+            f"Expected a file that git-theta stores, found one that git stores as it is: {version}",
+            remedy="git theta ls-files [REV] lists what git-theta stores",
+        )
+    return parse(text.replace(b"\r\n", b"\n"), version)
 
 
 def _read_folder(

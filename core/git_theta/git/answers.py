@@ -204,7 +204,7 @@ def _clean(
     file = received.source
     with (
         Siblings(repository, lambda: not write) as siblings,
-        progress(f"Storing {path}", 2 * file.size) as advance,
+        progress(f"Storing {path}", file.size) as advance,
     ):
         cleaned = clean(
             Cleaning(
@@ -218,7 +218,7 @@ def _clean(
                 siblings=siblings,
                 write=write,
                 form=form,
-                advance=advance,
+                advance=lambda nbytes: advance(nbytes / 2),  # a byte that is stored is told twice
                 settled=received.begin_check,
                 reads_on=received.reads_on,
             )

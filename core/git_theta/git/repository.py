@@ -183,6 +183,7 @@ class Repository:
             self._inherited, self._batches, self._process = self._batches, {}, os.getpid()
         process = self._batches.get(mode)
         if process is None:
+            _ = self.folder  # where there is no repository, this says so
             process = subprocess.Popen(
                 ["git", "cat-file", mode],
                 stdin=subprocess.PIPE,

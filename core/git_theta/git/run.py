@@ -64,6 +64,11 @@ def run(
     except OSError as error:
         raise _not_started(error, cwd) from error
     if done.returncode not in ok:
+        if done.stderr.startswith(b"fatal: not a git repository"):
+            raise GitError(
+                f"Expected a git repository at {os.fspath(cwd or Path.cwd())}, found none",
+                remedy="Run it in a repository, or make one with: git init",
+            )
         raise GitError(_refusal(args, done))
     return done.stdout
 

@@ -32,13 +32,7 @@ def work_tree() -> WorkTree:
     GitError
         When there is none: outside of a repository, in a bare one, inside ``.git``.
     """
-    try:
-        inside = run.text("rev-parse", "--is-inside-work-tree")
-    except GitError as error:
-        remedy = error.remedy or "Run it in a repository, or make one with: git init"
-        raise GitError(
-            f"Expected a git repository at {Path.cwd()}: {error}", remedy=remedy
-        ) from error
+    inside = run.text("rev-parse", "--is-inside-work-tree")
     if inside != "true":
         raise GitError(
             f"Expected a work tree, found a bare repository or git's own folder at {Path.cwd()}",

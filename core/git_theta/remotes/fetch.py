@@ -180,7 +180,7 @@ def _get(
 def _arriving(packs: PackFolder) -> Iterator[Path]:
     """A folder on the disk of the local store in which packs arrive."""
     try:
-        packs.temporary.mkdir(parents=True, exist_ok=True)
+        packs.make_temporary()
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=packs.temporary))
     except OSError as fault:
         raise _not_written(packs, fault) from fault

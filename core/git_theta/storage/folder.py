@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -98,6 +99,13 @@ class PackFolder(Store):
             if time.time() - path.stat().st_mtime > FRESH:
                 os.utime(path)
 
+    def make_temporary(self) -> None:
+        """Make the folder for what is not done yet; who may write to this one may write there."""
+        with contextlib.suppress(FileExistsError):
+            self.temporary.mkdir(parents=True)
+            with contextlib.suppress(PermissionError):
+                self.temporary.chmod(stat.S_IMODE(self.folder.stat().st_mode))
+
     def new_file(self) -> Path:
         """A new empty file on the folder's disk, for :meth:`adopt`.
 
@@ -108,7 +116,7 @@ class PackFolder(Store):
         """
         path = self.temporary / f"pack-{os.urandom(8).hex()}"  # tempfile takes 5 ms to import
         try:
-            self.temporary.mkdir(parents=True, exist_ok=True)
+            self.make_temporary()
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as fault:
             raise StoreError(f"Cannot write to the store {self.folder}: {fault}") from fault

@@ -81,6 +81,10 @@ class Location(NamedTuple):
     """Payloads to read to decode it."""
 
 
+_PLACE = "key, pack, CAST(payload AS INTEGER), CAST(slot AS INTEGER), CAST(depth AS INTEGER)"
+"""A row, of numbers whatever a damaged file has there; who reads a pack sees whether they fit."""
+
+
 class Index:
     """The index of one local store; in memory where the store may only be read and has none."""
 
@@ -207,9 +211,7 @@ class Index:
         wanted = {identity: _key(identity) for identity in buffers}
         for batch in _batches(wanted.values(), 500):
             marks = ", ".join("?" * len(batch))
-            rows = self._db.execute(
-                f"SELECT key, pack, payload, slot, depth FROM buffers WHERE key IN ({marks})", batch
-            )
+            rows = self._db.execute(f"SELECT {_PLACE} FROM buffers WHERE key IN ({marks})", batch)
             for key, number, payload, slot, depth in rows:
                 if pack := packs.get(number):  # else another process has only just indexed it
                     places.setdefault(key, []).append(Location(pack, payload, slot, depth))
