@@ -104,9 +104,8 @@ def _clean_as(detected: Detected, opened: Unfolded, job: Cleaning) -> Cleaned:
     lost = [buffer for buffer in scanned.needed if buffer not in places]
     if lost and job.write:
         places |= _store(scanned, places, opened, job)
-    elif lost:
-        places = {}  # who names packs has stored the file; here some of it is not
-    hints = pack_hints(items, places, job.store)
+    stored = job.write or not lost  # who names packs has stored the file
+    hints = pack_hints(items, places if stored else {}, job.store)
     for hint in hints if job.write else ():
         job.store.packs.freshen(hint.pack)
     metadata = Metadata(

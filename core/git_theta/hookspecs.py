@@ -66,7 +66,7 @@ def theta_update_types() -> Iterable[UpdateType]:  # type: ignore[empty-body]
 def theta_stores() -> Iterable[StoreType]:  # type: ignore[empty-body]
     """Kinds of stores, each found by the scheme of its URLs.
 
-    Called once by a process that opens a store by URL; no command does so yet.
+    Called once by a process that opens a store by URL: push, fetch, prune and what calls them.
     """
 
 
@@ -77,7 +77,7 @@ def theta_stores() -> Iterable[StoreType]:  # type: ignore[empty-body]
 def theta_merge_strategies() -> Iterable[MergeStrategy]:  # type: ignore[empty-body]
     """Merge strategies, each found by its name.
 
-    Called once by a process that merges checkpoints or lists what plugins offer.
+    Called once by a process that lists what plugins offer; no command merges by them yet.
     """
 
 

@@ -12,12 +12,13 @@ from git_theta.git.repository import Repository
 from git_theta.metadata import MAX_BYTES, Metadata, looks_like_metadata, parse, parse_head
 from git_theta.migrate.conversion import Conversion
 from git_theta.migrate.drivers import TO_GIT, TO_LFS
-from git_theta.migrate.lfs import MAX_POINTER, LfsFolder, parse_pointer, print_pointer
+from git_theta.migrate.lfs import LfsFolder
 from git_theta.migrate.objects import Objects
 from git_theta.migrate.writer import NewObjects
 from git_theta.plugins import Plugins
 from git_theta.smudge import content, rebuild
 from git_theta.source import BLOCK
+from git_theta.storage.lfs.pointer import MAX_POINTER, parse_pointer, print_pointer
 
 
 class Export(Conversion):

@@ -22,7 +22,7 @@ from git_theta.git.spool import Spool
 from git_theta.metadata import HEAD_BYTES, MAX_BYTES, looks_like_metadata, normalize, parse
 from git_theta.migrate.conversion import Conversion
 from git_theta.migrate.drivers import IMPORT
-from git_theta.migrate.lfs import MAX_POINTER, LfsFolder, Pointer, parse_pointer
+from git_theta.migrate.lfs import LfsFolder
 from git_theta.migrate.objects import Objects
 from git_theta.migrate.siblings import Siblings
 from git_theta.migrate.writer import NewObjects
@@ -30,6 +30,7 @@ from git_theta.plugins import Plugins
 from git_theta.remotes.fetch import fetch_order
 from git_theta.smudge import content, rebuild
 from git_theta.source import BytesSource, FileSource, Source
+from git_theta.storage.lfs.pointer import MAX_POINTER, Pointer, parse_pointer
 
 
 class _File(NamedTuple):

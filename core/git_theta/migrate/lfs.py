@@ -1,4 +1,4 @@
-"""Git LFS's side: pointers, and the folder in which it keeps their files.
+"""Git LFS's side: the folder in which it keeps the files of pointers.
 
 What is missing there is fetched by git-lfs itself, with its own endpoint and credentials.
 """
@@ -7,48 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from git_theta.errors import GitError, StoreError
 from git_theta.git import run
 from git_theta.storage.lfs.command import git_lfs
 from git_theta.storage.lfs.endpoint import find_endpoint
-
-MAX_POINTER = 1024
-"""Most bytes of a pointer."""
-
-_POINTER = re.compile(
-    rb"version https?://(?:git-lfs\.github\.com/spec/v1|hawser\.github\.com/spec/v1|"
-    rb"git-media\.io/v/2)\r?\n"
-    rb"oid sha256:([0-9a-f]{64})\r?\nsize ([0-9]{1,18})\s*"
-)
-
-
-class Pointer(NamedTuple):
-    """What git has in place of a file that Git LFS keeps."""
-
-    oid: str
-    """SHA-256 of the file."""
-    size: int
-    """Its bytes."""
-
-
-def parse_pointer(data: bytes) -> Pointer | None:
-    """The pointer that a blob is; None for any other content."""
-    found = _POINTER.fullmatch(data) if len(data) <= MAX_POINTER else None
-    return Pointer(found[1].decode(), int(found[2])) if found else None
-
-
-def print_pointer(pointer: Pointer) -> bytes:
-    """The one text that git-lfs writes."""
-    return (
-        "version https://git-lfs.github.com/spec/v1\n"
-        f"oid sha256:{pointer.oid}\nsize {pointer.size}\n"
-    ).encode()
+from git_theta.storage.lfs.pointer import Pointer
 
 
 class LfsFolder:

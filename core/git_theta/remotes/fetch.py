@@ -8,7 +8,6 @@ or a kill, so that the next fetch goes on from there.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from git_theta.git import run
 from git_theta.git.repository import Repository
 from git_theta.remotes.config import open_url, remotes, store_url
 from git_theta.remotes.neighbour import neighbour
-from git_theta.storage.folder import PackFolder
+from git_theta.storage.folder import PackFolder, sha256
 from git_theta.storage.interface import Store
 
 PREFIX = "fetch-"
@@ -171,7 +170,7 @@ def _get(
         finally:
             for pack, file in targets.items():
                 # a store that was interrupted may have left half of one
-                if file.is_file() and (whole or _is_pack(file)):
+                if file.is_file() and (whole or sha256(file) == file.name):
                     _adopt(packs, file, pack)
                     del left[pack]
 
@@ -198,15 +197,9 @@ def _adopt_leftovers(packs: PackFolder, left: dict[str, int]) -> None:
         with contextlib.suppress(OSError):  # its process lives, and takes it
             if file.stat().st_size != left[file.name]:
                 continue
-            if _is_pack(file):
+            if sha256(file) == file.name:
                 packs.adopt(file, file.name)
                 del left[file.name]
-
-
-def _is_pack(file: Path) -> bool:
-    """Whether a file is the pack that it is named as."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == file.name
 
 
 def _adopt(packs: PackFolder, file: Path, pack: str) -> None:

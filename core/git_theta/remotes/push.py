@@ -146,8 +146,6 @@ def _surplus(
 
 def _needs(repository: Repository, pushed: Pushed) -> tuple[list[Need], list[Need]]:
     """Needs of commits that the remote does not have, and other ones of the pushed trees."""
-    if not pushed.tips:
-        return [], []
     if pushed.everything:
         return list(needs_of(repository, *pushed.tips)), []
     there = ("--not", *pushed.known, *_tracking(pushed.remote))

@@ -31,18 +31,13 @@ from git_theta.metadata import PackHint
 from git_theta.metadata_fields import print_ranges
 from git_theta.remotes.config import remotes
 from git_theta.remotes.needs import Need, hinted_packs
+from git_theta.storage.lfs.pointer import Pointer, print_pointer
 
 REF = "refs/theta/packs"
 """The ref, on the remote."""
 
 ATTEMPTS = 8
 """How many lost races are tried again."""
-
-
-def pointer(pack: str, nbytes: int) -> bytes:
-    """The Git LFS pointer of a pack, as git-lfs writes it."""
-    head = "version https://git-lfs.github.com/spec/v1"
-    return f"{head}\noid sha256:{pack}\nsize {nbytes}\n".encode()
 
 
 def print_hints(hints: Iterable[PackHint]) -> bytes:
@@ -129,7 +124,10 @@ class PacksRef:
         GitError
             When git cannot write objects, or the remote cannot be asked.
         """
-        files = {_place("packs", pack): pointer(pack, size) for pack, size in packs.items()}
+        files = {
+            _place("packs", pack): print_pointer(Pointer(pack, size))
+            for pack, size in packs.items()
+        }
         files |= {_place("hints", blob): lines for blob, lines in hints.items()}
         if not files:
             return Built({}, "", "")

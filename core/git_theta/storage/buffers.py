@@ -132,10 +132,9 @@ class _Asked:
 
     def blocks(self) -> Iterator[Encoded]:
         """All of the payload."""
-        results = chain([self.lesson], self._results)  # which comes first, if nobody asked for it
-        next(results)
-        for encoded in results:
-            yield encoded._replace(data=next(results))
+        _ = self.lesson  # which comes first
+        for encoded in self._results:
+            yield encoded._replace(data=next(self._results))
 
 
 class _Batch(NamedTuple):
@@ -158,7 +157,11 @@ def _may_run_ahead(waiting: Sequence[_Batch]) -> bool:
 
 
 def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[Encoded]:
-    """Everything encoded in processes, each of the wanted in one of them; given in order."""
+    """Everything encoded in processes, each of the wanted in one of them; given in order.
+
+    A task is the number of a batch and of one of its buffers: what is wanted is worked out in each
+    process anew, from where this one had come when it forked.
+    """
     lessons = Lessons()
     store.flush()
 

@@ -244,8 +244,3 @@ class Ways:
     def _bases(self, location: Location) -> tuple[BufferId, ...]:
         payload = self._payloads[location.pack, location.payload]
         return payload.bases_of(location.slot) if payload else ()
-
-
-def chain(store: LocalStore, location: Location) -> dict[Spot, Step]:
-    """What is read to decode the buffer at a location, as :meth:`Ways.chain`."""
-    return Ways(store).chain(location)

@@ -100,11 +100,11 @@ class PackFolder(Store):
                 os.utime(path)
 
     def make_temporary(self) -> None:
-        """Make the folder for what is not done yet; who may write to this one may write there."""
+        """Make the folder for what is not done yet; who may write beside it may write there."""
         with contextlib.suppress(FileExistsError):
             self.temporary.mkdir(parents=True)
             with contextlib.suppress(PermissionError):
-                self.temporary.chmod(stat.S_IMODE(self.folder.stat().st_mode))
+                self.temporary.chmod(stat.S_IMODE(self.temporary.parent.stat().st_mode))
 
     def new_file(self) -> Path:
         """A new empty file on the folder's disk, for :meth:`adopt`.

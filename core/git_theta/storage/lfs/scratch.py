@@ -18,6 +18,7 @@ from pathlib import Path
 
 from git_theta.errors import StoreError
 from git_theta.git import run
+from git_theta.storage.lfs.pointer import Pointer, print_pointer
 
 _ENV = "GIT_ALTERNATE_OBJECT_DIRECTORIES"
 
@@ -53,7 +54,7 @@ class Scratch:
         pointers.mkdir(exist_ok=True)
         names = sorted(sizes)
         for name in names:
-            (pointers / name).write_bytes(pointer(name, sizes[name]))
+            (pointers / name).write_bytes(print_pointer(Pointer(name, sizes[name])))
         # Behind a link: git-lfs takes objects from the LFS folder beside what the variable names
         # without asking the server. Repositories with an alternates file remain.
         link = self.folder / "alternate" / "objects"
@@ -108,10 +109,3 @@ def scratch(near: Path) -> Iterator[Scratch]:
         yield Scratch(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def pointer(pack: str, nbytes: int) -> bytes:
-    """The canonical LFS pointer of a pack: the text that servers look for in repositories."""
-    return (
-        f"version https://git-lfs.github.com/spec/v1\noid sha256:{pack}\nsize {nbytes}\n"
-    ).encode()
