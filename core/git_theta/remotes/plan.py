@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -87,14 +87,7 @@ def make_plan(
         When the store cannot be asked.
     """
     plan = Plan(target.chosen)
-    asked = total([*new, *old])
-    with ThreadPoolExecutor(1) as beside:  # both take a while, and one of them only waits
-        opened = beside.submit(_open, repository)
-        absent = target.store.missing(asked) if asks else set(asked)
-    here = opened.result()
-    lost = here.missing(absent)
-    if lost and not asks:
-        return make_plan(repository, target, new, old, asks=True)
+    absent, lost = _look(repository, target.store, total([*new, *old]), asks=asks)
     unknown = [need for need in [*new, *old] if not need.packs or need.packs.keys() & lost]
     replaced = _replace(repository, target, unknown) if unknown else {}
     required = {need.blob for need in new}
@@ -118,6 +111,19 @@ def make_plan(
     if nowhere:
         raise _nowhere(target.chosen, repository, nowhere, lost)
     return plan
+
+
+def _look(
+    repository: Repository, store: Store, packs: Mapping[str, int], *, asks: bool
+) -> tuple[set[str], set[str]]:
+    """Packs that a store lacks, or may lack if it is not asked, and what of them is not here."""
+    with ThreadPoolExecutor(1) as beside:  # both take a while, and one of them only waits
+        opened = beside.submit(_open, repository)
+        absent = store.missing(packs) if asks else set(packs)
+    here = opened.result()
+    if not asks and here.missing(absent):
+        absent = store.missing(packs)
+    return absent, here.missing(absent)
 
 
 def _open(repository: Repository) -> PackFolder:

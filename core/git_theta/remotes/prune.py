@@ -75,41 +75,50 @@ def prune(
     StoreError
         When no remote's store can be asked, or other repositories share the local store.
     """
-    store = repository.store
-    sharing = others(store.folder, repository.folder)
+    _refuse_shared(repository)
+    done = Pruned()
+    sizes = _sizes(repository)
+    needed = _needed(repository, days)
+    asked = dict(_history(repository)) | {p: n for p, n in sizes.items() if p not in needed}
+    there = _ask(repository, remotes, asked, done)
+    needed |= _stranded(repository, there.keys() | sizes.keys())
+    leaving: dict[str, int] = {}
+    for pack, nbytes in sorted(sizes.items()):
+        fate = done.needed if pack in needed else leaving if pack in there else done.only_here
+        fate[pack] = nbytes
+    if verify:
+        _verify(leaving, there, done, advance)
+    if dry_run:
+        done.removed = leaving
+    elif leaving:
+        _remove(repository, leaving, done, days, patience)
+    return done
+
+
+def _refuse_shared(repository: Repository) -> None:
+    store = repository.store.folder
+    sharing = others(store, repository.folder)
     if sharing:
         listed = "".join(f"\n  {name}" for name in sharing)
         raise StoreError(
-            f"The store {store.folder} is shared by other repositories, which may need packs that "
+            f"The store {store} is shared by other repositories, which may need packs that "
             f"this one does not need:{listed}",
-            remedy=f"Nothing was removed. If they are gone, remove {store.folder / 'users'}",
+            remedy=f"Nothing was removed. If they are gone, remove {store / 'users'}",
         )
-    sizes = _sizes(repository)
-    needed = _needed(repository, days)
-    done = Pruned(needed={pack: sizes[pack] for pack in sorted(needed & sizes.keys())})
-    asked = dict(_history(repository)) | {p: n for p, n in sizes.items() if p not in needed}
-    there = _ask(repository, remotes, asked, done)
-    stranded = _stranded(repository, there.keys() | sizes.keys())
-    leaving: dict[str, int] = {}
-    for pack, nbytes in sorted(sizes.items()):
-        if pack in needed:
-            continue
-        kept = done.needed if pack in stranded else done.only_here
-        (leaving if pack in there and pack not in stranded else kept)[pack] = nbytes
-    if verify:
-        _verify(leaving, there, done, advance)
-    if dry_run or not leaving:
-        done.removed = leaving
-        return done
-    with store.alone(patience) as alone:
+
+
+def _remove(
+    repository: Repository, leaving: Mapping[str, int], done: Pruned, days: int, patience: float
+) -> None:
+    """Remove packs, but those that what was added or checked out meanwhile needs."""
+    with repository.store.alone(patience) as alone:
         done.busy = not alone
-        if alone:  # what was added or checked out meanwhile needs packs, too
+        if alone:
             still = _needed(repository, days)
             for pack, nbytes in leaving.items():
                 (done.needed if pack in still else done.removed)[pack] = nbytes
             for pack in done.removed:
-                store.remove(pack)
-    return done
+                repository.store.remove(pack)
 
 
 def _sizes(repository: Repository) -> dict[str, int]:
