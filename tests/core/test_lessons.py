@@ -197,8 +197,8 @@ def test_little_is_held_of_what_is_not_written_yet(tmp_path: Path, held: list[in
         store_buffers(store, Plugins(), [wanted(old)])
         held.clear()
         store_buffers(store, Plugins(), news)
-    batch = BATCH * old.nbytes
-    assert 0 < max(held) < batch
+    # while one batch is written the next is worked on, however slow whoever writes is
+    assert 0 < max(held) < 2 * BATCH * old.nbytes
 
 
 @pytest.mark.parametrize("places", [[2, BATCH], [0], [BATCH]])

@@ -7,6 +7,7 @@ samples; the most promising then encode, and what decodes to the exact bytes is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from git_theta.plugins import Plugins
 from git_theta.source import Source
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import MAX_PARAMS, BufferId
-from git_theta.updates.grounds import MAX_GROUNDS, Bases, Ground, Grounds
+from git_theta.updates.grounds import MAX_GROUNDS, Bases, Candidate, Ground, Grounds
 from git_theta.updates.hold import STEP, computed, hold
 from git_theta.updates.interface import Numbers, Part, Update
 from git_theta.updates.lessons import Lesson
@@ -107,38 +108,64 @@ def choose(
     assert dense is not None
     if form.name == "dense":
         return Choice("dense", dense)
-    finder = Grounds(store, plugins, buffer, new.data.size)
-    forced = _forced(store, plugins, buffer, new, bases, form, finder) if form.name else None
-    if forced:
-        return forced
-    offers = [o for o in plugins.offers("theta_update_types").values() if o.name != "dense"]
-    floor = _guess(plugins, Part(new.dtype, new.data))
+    case = _Case(store, plugins, buffer, new, bases)
+    found = _forced(case, form) if form.name else None
     for lesson in lessons:
-        taught = _taught(store, plugins, buffer, new, bases, lesson, floor, finder)
-        if taught:
-            return taught
-    grounds = _first(finder.find(bases.near))
-    if not grounds and bases.far is tuple and all(o.value.max_bases for o in offers):
-        return Choice("dense", dense)
-    survey = Survey(plugins, new, int(ENOUGH * floor))
+        found = found or _taught(case, lesson)
+    return found or _surveyed(case) or Choice("dense", dense)
+
+
+class _Case:
+    """A buffer for which an update is looked for; parameters as of :func:`choose`."""
+
+    def __init__(
+        self, store: LocalStore, plugins: Plugins, buffer: BufferId, new: Numbers, bases: Bases
+    ) -> None:
+        self.store, self.plugins = store, plugins
+        self.buffer, self.new, self.bases = buffer, new, bases
+        self._finder = Grounds(store, plugins, buffer, new.data.size)
+
+    @cached_property
+    def floor(self) -> int:
+        """About how many bytes dense would take."""
+        return _guess(self.plugins, Part(self.new.dtype, self.new.data))
+
+    @property
+    def enough(self) -> int:
+        """What an update may take that is worth a base."""
+        return int(WORTH * self.floor)
+
+    def grounds(self, candidates: Iterable[Candidate]) -> list[Ground]:
+        """What can be stood on of some candidates."""
+        return list(islice(self._finder.find(candidates), MAX_GROUNDS))
+
+
+def _surveyed(case: _Case) -> Choice | None:
+    """The smallest update after everything was asked; None where dense is smaller."""
+    plugins, floor = case.plugins, case.floor
+    offers = [o for o in plugins.offers("theta_update_types").values() if o.name != "dense"]
+    grounds = case.grounds(case.bases.near)
+    if not grounds and case.bases.far is tuple and all(o.value.max_bases for o in offers):
+        return None
+    survey = Survey(plugins, case.new, int(ENOUGH * floor))
     survey.ask_without_bases(offers)
     survey.ask_single(offers, grounds)
     if (survey.best() or floor) > FAR * floor:
         near = {ground.buffer for ground in grounds}
-        found = _first(finder.find(bases.far()))
-        far = [ground for ground in found if ground.buffer not in near]
+        far = [one for one in case.grounds(case.bases.far()) if one.buffer not in near]
         survey.ask_single(offers, far)
         grounds += far
     survey.ask_several(offers, grounds)
-    best, paid = _Made(int(WORTH * floor), Choice("dense", dense)), None
+    best, paid = None, None
     for trial in sorted(survey.trials, key=lambda trial: trial.guess)[:MAX_TRIALS]:
-        if trial.guess >= best.nbytes:
+        most = best.nbytes if best else case.enough
+        if trial.guess >= most:
             break
-        made = _make(store, plugins, trial, buffer, new)
-        if made and made.nbytes < best.nbytes:
+        made = _make(case, trial)
+        if made and made.nbytes < most:
             best, paid = made, trial
-    if paid is None:
-        return best.choice
+    if best is None or paid is None:
+        return None
     return best.choice._replace(lesson=_lesson(paid, best.choice, floor))
 
 
@@ -149,55 +176,39 @@ def _lesson(paid: Trial, choice: Choice, floor: int) -> Lesson | None:
     return Lesson(choice.name, known, paid.guess / floor) if len(known) == len(origins) else None
 
 
-def _taught(
-    store: LocalStore,
-    plugins: Plugins,
-    buffer: BufferId,
-    new: Numbers,
-    bases: Bases,
-    lesson: Lesson,
-    floor: int,
-    finder: Grounds,
-) -> Choice | None:
+def _taught(case: _Case, lesson: Lesson) -> Choice | None:
     """The update that other buffers of the file suggest; None where it leaves more than there."""
+    bases = case.bases
     beyond = max(lesson.origins) not in {candidate.origin for candidate in bases.near}
     candidates = [
         candidate
         for candidate in (*bases.near, *(bases.far() if beyond else ()))
         if candidate.origin in lesson.origins
     ]
-    grounds = _first(finder.find(candidates))
+    grounds = case.grounds(candidates)
     if not grounds:
         return None
-    survey = Survey(plugins, new, 0)
-    survey.ask(plugins.find("theta_update_types", lesson.name), grounds)
+    survey = Survey(case.plugins, case.new, 0)
+    survey.ask(case.plugins.find("theta_update_types", lesson.name), grounds)
     for trial in survey.trials:
-        if lesson.holds(trial.guess, floor):
-            made = _make(store, plugins, trial, buffer, new)
-            if made and made.nbytes < int(WORTH * floor):
+        if lesson.holds(trial.guess, case.floor):
+            made = _make(case, trial)
+            if made and made.nbytes < case.enough:
                 return made.choice
     return None
 
 
-def _forced(
-    store: LocalStore,
-    plugins: Plugins,
-    buffer: BufferId,
-    new: Numbers,
-    bases: Bases,
-    form: Form,
-    finder: Grounds,
-) -> Choice | None:
+def _forced(case: _Case, form: Form) -> Choice | None:
     """The smallest update of one type, however large; None: it gave none that proved itself."""
-    offer = plugins.find("theta_update_types", form.name)
-    grounds = _first(finder.find(bases.near))
+    offer = case.plugins.find("theta_update_types", form.name)
+    grounds = case.grounds(case.bases.near)
     if form.update:
-        first = [ground for ground in grounds if ground.buffer == bases.near[0].buffer]
+        first = [ground for ground in grounds if ground.buffer == case.bases.near[0].buffer]
         trials = [Trial(0, offer, first)]
     else:
         if not grounds and offer.value.max_bases:
-            grounds = _first(finder.find(bases.far()))
-        survey = Survey(plugins, new, 0)
+            grounds = case.grounds(case.bases.far())
+        survey = Survey(case.plugins, case.new, 0)
         survey.ask_without_bases([offer])
         survey.ask_single([offer], grounds)
         survey.ask_several([offer], grounds)
@@ -205,44 +216,28 @@ def _forced(
             (trial for trial in survey.trials if trial.offer.name == form.name),
             key=lambda trial: trial.guess,
         )
-    made = (_make(store, plugins, trial, buffer, new, form.update) for trial in trials[:MAX_TRIALS])
+    made = (_make(case, trial, form.update) for trial in trials[:MAX_TRIALS])
     best = min((one for one in made if one), key=lambda one: one.nbytes, default=None)
     return best.choice if best else None
 
 
-def _first(grounds: Iterable[Ground]) -> list[Ground]:
-    return list(islice(grounds, MAX_GROUNDS))
-
-
-def _make(
-    store: LocalStore,
-    plugins: Plugins,
-    trial: Trial,
-    buffer: BufferId,
-    new: Numbers,
-    told: Update | None = None,
-) -> _Made | None:
+def _make(case: _Case, trial: Trial, told: Update | None = None) -> _Made | None:
+    """The update of a trial; None: there is none, or the type failed."""
     try:
-        return _prove(store, plugins, trial, buffer, new, told)
+        return _prove(case, trial, told)
     except OSError:  # the disk is full, which is no plugin's fault
         raise
     except (PackError, MissingPackError):  # a base is damaged
         return None
     except Exception as error:
-        report(plugins, trial.offer, error)
+        report(case.plugins, trial.offer, error)
         return None
 
 
-def _prove(
-    store: LocalStore,
-    plugins: Plugins,
-    trial: Trial,
-    buffer: BufferId,
-    new: Numbers,
-    told: Update | None,
-) -> _Made | None:
+def _prove(case: _Case, trial: Trial, told: Update | None) -> _Made | None:
     """An update that a pack can hold and that decodes to the exact bytes; None: there is none."""
     update_type, grounds = trial.offer.value, list(trial.grounds)
+    new, buffer = case.new, case.buffer
     found = told or update_type.encode(new, [ground.numbers for ground in grounds])
     if found is None or not _fits(found, new.data.size):
         return None
@@ -250,9 +245,9 @@ def _prove(
         grounds = [grounds[number] for number in found.uses]
     if len(grounds) > update_type.max_bases:
         return None
-    parts = tuple(part._replace(data=hold(part.data, store.packs)) for part in found.parts)
+    parts = tuple(part._replace(data=hold(part.data, case.store.packs)) for part in found.parts)
     update = Update(parts, found.params)
-    nbytes = len(found.params) + sum(_guess(plugins, part) for part in parts)
+    nbytes = len(found.params) + sum(_guess(case.plugins, part) for part in parts)
     if not affordable(grounds, nbytes, new.data.size):
         return None
     old = [ground.base.held() for ground in grounds]
