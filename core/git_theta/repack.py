@@ -51,6 +51,8 @@ class Repacked:
     """Whether the store is another one now, or would be."""
     left: int = 0
     """Old packs that are still there, because somebody has the store open."""
+    incomplete: int = 0
+    """Packs that stay as they are: what they hold stands on what is not here."""
 
 
 def repack(
@@ -101,7 +103,8 @@ def repack(
         store.refresh()
         for fault in store.damaged.values():
             raise fault
-        old = store.packs.packs() - _incomplete(store)
+        incomplete = _incomplete(store)
+        old = store.packs.packs() - incomplete
         expired = garbage.packs() & old if garbage else set()
         with LocalStore(folder) as written:
             rewriter = Rewriter(store, written, plugins, advance, dense=dense)
@@ -117,7 +120,7 @@ def repack(
         if changed and not dry_run:
             needed = partial(_needed, store, garbage, expired) if garbage else None
             left = replace_packs(store, old, new, patience=patience, needed=needed)
-        return Repacked(*counts, changed, len(left))
+        return Repacked(*counts, changed, len(left), len(incomplete))
 
 
 def _incomplete(store: LocalStore) -> set[str]:

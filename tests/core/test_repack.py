@@ -12,6 +12,7 @@ import pytest
 from synthetic import clean_file, pack_names, plugins, rebuild_file, synthetic_file
 
 from git_theta import repack as repack_module
+from git_theta.cli.repack import said
 from git_theta.errors import PackError, StoreError
 from git_theta.metadata import parse
 from git_theta.repack import Repacked, repack
@@ -257,6 +258,20 @@ def test_what_is_lost_already_keeps_nothing_else_from_being_repacked(tmp_path: P
     with LocalStore(tmp_path) as store:
         assert store.find(buffers).keys() == buffers
         assert list(verify_packs(store, plugins())) == []
+
+
+def test_what_stands_on_what_is_not_here_stays_and_is_counted(tmp_path: Path) -> None:
+    with LocalStore(tmp_path) as store:
+        texts = [clean_file(files()[0], store)]
+        for data in files()[1:3]:
+            texts.insert(0, clean_file(data, store, versions=texts))
+    largest = max(contents(tmp_path).items(), key=lambda item: len(item[1]))[0]
+    (tmp_path / "objects" / largest).unlink()
+    left = contents(tmp_path)
+    done = run(tmp_path, texts)
+    assert (done.packs_before, done.incomplete, done.changed) == (0, 2, False)
+    assert "2 more packs cannot be repacked" in said(done, dry_run=False)
+    assert contents(tmp_path) == left
 
 
 def test_old_packs_stay_while_another_process_has_the_store_open(tmp_path: Path) -> None:

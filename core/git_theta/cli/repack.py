@@ -68,8 +68,14 @@ def said(done: Repacked, *, dry_run: bool) -> str:
     """What repacking did, for people."""
     before = f"{human_size(done.bytes_before)} in {_count(done.packs_before, 'pack')}"
     after = f"{human_size(done.bytes_after)} in {_count(done.packs_after, 'pack')}"
+    stays = ""
+    if done.incomplete:
+        stays = (
+            f"\n{_count(done.incomplete, 'more pack')} cannot be repacked, what they stand on is "
+            "not here; git theta fetch --all gets it, git theta fsck tells"
+        )
     if not done.changed:
-        return f"{_count(done.versions, 'version')} in {before}: nothing to gain"
+        return f"{_count(done.versions, 'version')} in {before}: nothing to gain{stays}"
     verb = "would become" if dry_run else "became"
     saved = done.bytes_before - done.bytes_after
     gain = f"{human_size(saved)} less" if saved >= 0 else f"{human_size(-saved)} more"
@@ -79,7 +85,7 @@ def said(done: Repacked, *, dry_run: bool) -> str:
             f"\n{_count(done.left, 'old pack')} stayed, another process uses the store; "
             "the next git theta repack removes them"
         )
-    return text
+    return text + stays
 
 
 def _count(number: int, noun: str) -> str:
