@@ -125,10 +125,11 @@ class Desk:
         self.git("clone", "--quiet", "--bare", str(self.path), target)
         return target
 
-    def clone(self, name: str, *options: str) -> Desk:
+    def clone(self, name: str, *options: str, url: str = "") -> Desk:
         """A clone beside this repository that has its packs, but not the index of them."""
         target = self.path.parent / name
-        self.git("clone", "--quiet", "--no-checkout", *options, str(self.path), str(target))
+        source = url or str(self.path)
+        self.git("clone", "--quiet", "--no-checkout", *options, source, str(target))
         made = self.at(target)
         shutil.copytree(self.store / "objects", made.store / "objects")
         self.git("checkout", "--quiet", cwd=target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -143,6 +144,21 @@ def test_what_git_keeps_stays(littered, model, refer):
     groups = {line.split()[-1] for text in kept for line in text.splitlines() if "group " in line}
     assert len(kept) >= 3
     assert groups <= stored
+
+
+@pytest.mark.parametrize("command", ["gc", "du --all"])
+def test_a_partial_clone_fetches_what_it_lacks_at_once(tracked, model, tmp_path, command):
+    for number in range(6):
+        tracked.write("m.pt", model(number))
+        tracked.write("other", b"x" * 1000 + b"%d" % number)
+        tracked.commit(f"Step {number}")
+    tracked.git("config", "uploadpack.allowFilter", "true")
+    clone = tracked.clone("clone", "--filter=blob:none", url=f"file://{tracked.path}")
+    done = clone.theta(*command.split(), GIT_TRACE=str(tmp_path / "trace"))
+    assert done.returncode == 0, done.stderr
+    fetches = re.findall(r"run_command: git .*\bfetch\b", (tmp_path / "trace").read_text())
+    assert len(fetches) <= 1
+    assert clone.theta("fsck").returncode == 0
 
 
 @pytest.mark.parametrize(

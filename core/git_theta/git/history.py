@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from git_theta.errors import GitError
 from git_theta.git import run
+from git_theta.git.promised import fetch_promised
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries
 from git_theta.metadata import FIRST_LINE, MAX_BYTES, looks_like_metadata
@@ -101,7 +102,8 @@ def all_metadata(repository: Repository) -> Iterator[tuple[str, str, bytes]]:
 
     The oldest first, and last what only an index has: those of all work trees, with all sides of
     conflicts, whatever attributes say. A blob is given once, under the first path at which it was
-    found, or its id where it has none. What ``git replace`` hides is reached as well.
+    found, or its id where it has none. What ``git replace`` hides is reached as well; what a
+    partial clone left at its remote is fetched at once.
 
     Raises
     ------
@@ -109,8 +111,10 @@ def all_metadata(repository: Repository) -> Iterator[tuple[str, str, bytes]]:
         When git cannot walk the history.
     """
     named: dict[str, str] = {}
+    everything = ("--objects", "--missing=allow-promisor")
+    fetch_promised(("--all", "--reflog"))
     for options in (("--topo-order", "--reverse", "--all", "--reflog"), ("--indexed-objects",)):
-        for line in run.run("rev-list", "--objects", *options, env=run.UNREPLACED).split(b"\n"):
+        for line in run.run("rev-list", *everything, *options, env=run.UNREPLACED).split(b"\n"):
             name, space, path = line.partition(b" ")
             if space:  # commits have none
                 named.setdefault(name.decode(), os.fsdecode(path or name))
