@@ -234,7 +234,7 @@ def _smudge(
     stream: Iterable[memoryview],
     *,
     skip: bool,
-    before: bytes | None,
+    before: bytes | None = None,
 ) -> Iterator[bytes | memoryview]:
     packets, path = iter(stream), request.get("pathname", "")
     ready = delayed.blob(path)
