@@ -157,3 +157,15 @@ def test_metadata_that_was_garbled_by_hand_is_not_added(tracked, model, change):
     assert "git checkout HEAD -- m.pt" in said or "pip install --upgrade git-theta" in said
     tracked.git("checkout", "HEAD", "--", "m.pt")
     assert (tracked.read("m.pt"), tracked.status()) == (model(), "")
+
+
+def test_a_conflict_does_not_keep_git_from_showing_differences(diverged):
+    assert diverged.run("git", "merge", "theirs").returncode == 1
+    diverged.write("notes.txt", b"new\n")
+    shown = diverged.git("diff")
+    assert "+new" in shown
+    assert "++<<<<<<< HEAD" in shown
+    assert "notes.txt" in diverged.git("diff", "--name-only").splitlines()
+    assert "notes.txt" in diverged.git("diff", "HEAD", "--stat")
+    assert "UU m.pt" in diverged.status()
+    assert "in conflict" in diverged.refused("git", "add", "m.pt")

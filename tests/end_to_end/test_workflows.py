@@ -78,27 +78,6 @@ def test_hunks_of_which_some_are_left_out_leave_the_file_as_it_was(tracked, comm
     assert tracked.clone("clone").read("m.safetensors") == changed
 
 
-def test_a_conflict_does_not_keep_git_from_showing_differences(tracked, model):
-    tracked.write("m.pt", model())
-    tracked.write("text", b"old")
-    tracked.commit("Base")
-    tracked.git("checkout", "--quiet", "-b", "side")
-    tracked.write("m.pt", model(1))
-    tracked.commit("Side")
-    tracked.git("checkout", "--quiet", "main")
-    tracked.write("m.pt", model(2))
-    tracked.commit("Main")
-    assert tracked.run("git", "merge", "side").returncode == 1
-    tracked.write("text", b"new")
-    shown = tracked.git("diff")
-    assert "+new" in shown
-    assert "++<<<<<<< HEAD" in shown
-    assert "text" in tracked.git("diff", "--name-only").splitlines()
-    assert "text" in tracked.git("diff", "HEAD", "--stat")
-    assert "UU m.pt" in tracked.status()
-    assert "in conflict" in tracked.refused("git", "add", "m.pt")
-
-
 def test_a_diff_that_was_applied_to_the_index_is_stored_with_the_commit(started, model, tmp_path):
     started.write("m.pt", model(1, rows=65))
     (tmp_path / "patch").write_text(started.git("diff"))

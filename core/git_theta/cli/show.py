@@ -36,7 +36,7 @@ def show(version: str, as_json: bool) -> None:
     with Repository() as repository:
         found, metadata = repository.objects([name])[0], None
         if found and found[1] == "blob":
-            metadata = _read(repository, version, *found)
+            metadata = _read(repository, version, found[0], found[2])
         files, told = {}, {}
         if metadata is None or _is_unknown(metadata):
             revision, path = _split(repository, version) if ":" in version else ("", version)
@@ -55,7 +55,7 @@ def show(version: str, as_json: bool) -> None:
     click.echo(json.dumps(said, indent=2) if as_json else said)
 
 
-def _read(repository: Repository, version: str, oid: str, _: str, nbytes: int) -> Metadata:
+def _read(repository: Repository, version: str, oid: str, nbytes: int) -> Metadata:
     text = repository.blob(oid) if nbytes <= MAX_BYTES else b""
     if not looks_like_metadata(text):
         raise GitError(
