@@ -131,8 +131,9 @@ def test_an_unchanged_file_is_cleaned_without_reading_any_format(tracked, import
 
 def test_numpy_waits_until_something_is_to_be_stored(tracked, importing):
     def model(seed):
-        values = np.random.default_rng(seed).standard_normal((128, 128), np.float32)
-        return safetensors.numpy.save({"w": values})
+        rng = np.random.default_rng(seed)
+        groups = {f"b{n}": rng.standard_normal(64, np.float32) for n in range(40)}  # a bundle
+        return safetensors.numpy.save({"w": rng.standard_normal((128, 128), np.float32)} | groups)
 
     for seed in (0, 1):
         tracked.write("m.pt", model(seed))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import accumulate
+from operator import gt
+from typing import Any, NamedTuple
 
 import msgpack
 
 from git_theta.dtypes import BITS
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 MAX_RECORD = 4 * 2**20
 """Longest description of a payload, in bytes."""
@@ -86,9 +85,8 @@ class Members:
     def block_of(self, slot: int, sizes: Sequence[int]) -> int:
         """In which of the blocks of these lengths the buffer of a slot lies."""
         if not self._blocks:
-            import numpy as np
-
-            self._blocks = np.searchsorted(np.cumsum(sizes), np.cumsum(self.sizes)).tolist()
+            ends = list(accumulate(sizes))
+            self._blocks = [bisect_left(ends, end) for end in accumulate(self.sizes)]
         return self._blocks[slot]
 
     def __getitem__(self, slot: int) -> tuple[BufferId, int]:
@@ -258,20 +256,18 @@ def _check_identity(buffer: BufferId) -> None:
 
 def _check_bundle(buffers: Members, payload: Payload) -> None:
     """Check buffers that share a payload: to read one must hardly take more than itself."""
-    import numpy as np  # takes longer to import than a command that opens no bundle runs
-
     (part,) = payload.parts
     if buffers.dtype not in BITS or part.dtype not in BITS or type(part.nbytes) is not int:
         raise ValueError(f"a part of {part.dtype} for buffers of {buffers.dtype}")
-    sizes, blocks = np.array(buffers.sizes), np.array(part.sizes)
-    if not 0 < len(sizes) <= BUNDLE_BUFFERS or sizes.sum() > BUNDLE:
-        raise ValueError(f"{len(sizes)} buffers together in {sizes.sum()} bytes")
-    if not 0 < sizes.min() <= sizes.max() < SHORT or blocks.sum() != part.nbytes:
+    sizes, blocks = buffers.sizes, part.sizes
+    if not 0 < len(sizes) <= BUNDLE_BUFFERS or sum(sizes) > BUNDLE:
+        raise ValueError(f"{len(sizes)} buffers together in {sum(sizes)} bytes")
+    if not 0 < min(sizes) <= max(sizes) < SHORT or sum(blocks) != part.nbytes:
         raise ValueError("lengths of buffers")
-    if len(blocks) != len(part.lengths) or (np.array(part.lengths) > blocks).any():
+    if len(blocks) != len(part.lengths) or any(map(gt, part.lengths, blocks)):
         raise ValueError("a block that is longer than what it decodes to")
     if isinstance(payload.bases, Column):
-        if len(blocks) != len(sizes) or blocks.sum() > 2 * BUNDLE:
+        if len(blocks) != len(sizes) or sum(blocks) > 2 * BUNDLE:
             raise ValueError(f"{len(blocks)} blocks of {len(sizes)} buffers with bases")
         if payload.bases.dtype != buffers.dtype:
             raise ValueError(f"bases of {payload.bases.dtype} for buffers of {buffers.dtype}")
@@ -280,21 +276,21 @@ def _check_bundle(buffers: Members, payload: Payload) -> None:
         shortest = _shortest(sizes, blocks)
         if part.dtype != buffers.dtype:
             raise ValueError(f"a part of {part.dtype} for buffers of {buffers.dtype}")
-    if blocks.min() <= 0 or (blocks > 2 * shortest + longest_block(0)).any():
+    if min(blocks) <= 0 or any(map(gt, blocks, map(longest_block, shortest))):
         raise ValueError("a block that is too long for a buffer in it")
 
 
-def _shortest(sizes: NDArray[np.int64], blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+def _shortest(sizes: Sequence[int], blocks: Sequence[int]) -> list[int]:
     """The shortest buffer in each block; checks that every buffer lies in one."""
-    import numpy as np
-
-    ends, block_ends = np.cumsum(sizes), np.cumsum(blocks)
-    if ends[-1] != block_ends[-1] or blocks.min() <= 0:
+    ends, found, first = list(accumulate(sizes)), [], 0
+    if sum(blocks) != ends[-1] or min(blocks) <= 0:
         raise ValueError("blocks that are not the buffers")
-    last = np.searchsorted(ends, block_ends)  # the last buffer of each block
-    if (ends[last] != block_ends).any():
-        raise ValueError("a block that ends inside a buffer")
-    found: NDArray[np.int64] = np.minimum.reduceat(sizes, np.concatenate(([0], last[:-1] + 1)))
+    for end in accumulate(blocks):
+        last = bisect_left(ends, end)
+        if ends[last] != end:
+            raise ValueError("a block that ends inside a buffer")
+        found.append(min(sizes[first : last + 1]))
+        first = last + 1
     return found
 
 
