@@ -164,6 +164,8 @@ def _in_crew(store: LocalStore, plugins: Plugins, batches: Batches) -> Iterator[
     """
     lessons = Lessons()
     store.flush()
+    for hook in ("theta_update_types", "theta_serializers"):
+        plugins.offers(hook)  # imported once, not in each process
 
     def work(task: tuple[int, int, Sequence[Lesson]]) -> Iterator[Any]:
         number, at, known = task
