@@ -71,6 +71,13 @@ class Broken:
         raise OSError("no disk")
 
 
+def test_an_option_without_its_value_names_the_help_of_its_command(capsys):
+    assert main(["add", "m.pt", "--update-type"]) == 2
+    assert capsys.readouterr().err.endswith("requires an argument.\nSee: git theta add -h\n")
+    assert main(["--debug", "du", "--by"]) == 2
+    assert capsys.readouterr().err.endswith("\nSee: git theta du -h\n")
+
+
 def test_version_is_printed_and_nothing_heavy_imported():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *START[1:], "--version"],

@@ -341,3 +341,11 @@ def test_spaces_in_a_header_change_nothing(made: tuple[dict[str, Any], int]) -> 
 
 def as_lists(header: safetensors_json.Header) -> list[list[Any]]:
     return [list(header.metadata.items()), *map(list, header[1:])]
+
+
+def test_what_the_system_refuses_to_write_is_no_fault_of_the_groups(tmp_path):
+    from git_theta.formats.safetensors import _serialize_zeros
+
+    with pytest.raises(FileNotFoundError) as refused:
+        _serialize_zeros({}, tmp_path / "nowhere" / "zeros.safetensors")
+    assert refused.value.filename == str(tmp_path / "nowhere" / "zeros.safetensors")

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from git_theta.cli import progress as module
-from git_theta.cli.progress import human_size, progress
+from git_theta import progress as module
+from git_theta.human import human_size
+from git_theta.progress import progress
 
 
 class Terminal(io.StringIO):

@@ -41,6 +41,40 @@ LINES = [
 ]
 
 
+def complete(desk, line):
+    """The words that bash offers for a line."""
+    done = desk.run("bash", "-c", BASH, "bash", "", "__git_theta_main", line)
+    return done.stdout.split()
+
+
+def test_names_of_this_repository_are_completed(tracked, model):
+    tracked.git("remote", "add", "origin", "/nowhere")
+    tracked.git("remote", "add", "other", "/nowhere")
+    assert complete(tracked, "git-theta push o") == ["origin", "other"]
+    assert complete(tracked, "git-theta fetch ot") == ["other"]
+    assert complete(tracked, "git-theta remote remove or") == ["origin"]
+    assert complete(tracked, "git-theta prune --remote ") == ["origin", "other"]
+    tracked.write("m.pt", model())
+    tracked.commit("Model")
+    tracked.git("branch", "feature/x")
+    tracked.git("tag", "v1")
+    assert complete(tracked, "git-theta push origin feat") == ["feature/x"]
+    assert complete(tracked, "git-theta du v") == ["v1"]
+    tracked.theta("track", "sub/*.bin")
+    assert complete(tracked, "git-theta untrack su") == ["sub/*.bin"]
+
+
+def test_where_there_is_no_repository_nothing_is_completed(newcomer, tmp_path):
+    (tmp_path / "outside").mkdir()
+    newcomer.env["GIT_CEILING_DIRECTORIES"] = str(tmp_path)
+    ask = f"cd '{tmp_path}/outside'\n{BASH}"
+    for command in ("push", "untrack"):
+        done = newcomer.run(
+            "bash", "-c", ask, "bash", "", "__git_theta_main", f"git-theta {command} "
+        )
+        assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize(("line", "words"), LINES)
 def test_bash_completes_both_ways_to_call_us(newcomer, line, words):
     if line.startswith("git "):

@@ -51,6 +51,27 @@ def test_what_a_version_adds_does_not_depend_on_what_is_asked_for(history):
     assert du(history, cwd=history.path / "sub")["rows"] == list(rows.values())[3:]
 
 
+def test_a_version_is_named_by_the_first_commit_that_has_it(history, model):
+    first = history.git("rev-parse", "HEAD~3").strip()
+    date = history.git("show", "-s", "--format=%cs", first).strip()
+    history.git("checkout", "-q", "-b", "side", "HEAD~3")
+    history.write("side.safetensors", model(7, rows=100))
+    history.commit("Side")
+    side = history.git("rev-parse", "HEAD").strip()
+    history.git("checkout", "-q", "main")
+    history.git("merge", "-q", "--no-ff", "-m", "Merged", "side")
+    history.git("revert", "--no-edit", "HEAD~1", "HEAD~2", "HEAD~3")  # as version 0 was
+    history.write("staged.safetensors", model(8, rows=100))
+    history.git("add", "staged.safetensors")
+    rows = {row["path"]: (row["commit"], row["date"]) for row in du(history)["rows"]}
+    assert rows["m.safetensors"] == (first, date)
+    assert rows["side.safetensors"][0] == side
+    assert rows["staged.safetensors"] == (None, None)
+    said = history.theta("du").stdout
+    assert f"  {first[:12]}  {date}  m.safetensors\n" in said
+    assert "  -             -           staged.safetensors\n" in said
+
+
 def test_a_path_needs_no_dashes_where_no_revision_has_its_name(history):
     by_dashes = du(history, "--", "m.safetensors")["rows"]
     assert du(history, "m.safetensors")["rows"] == by_dashes
@@ -122,7 +143,7 @@ def test_a_value_that_two_groups_have_is_counted_once_and_said(tracked):
 
 def test_people_get_columns(history):
     said = history.theta("du", "--all").stdout.splitlines()
-    assert said[0].split() == ["LOGICAL", "ADDED", "READS", "BLOB", "PATH"]
+    assert said[0].split() == ["LOGICAL", "ADDED", "READS", "COMMIT", "DATE", "PATH"]
     assert said[1].endswith("  m.safetensors")
     assert said[-1].startswith("4 versions: ")
     assert said[-1].endswith(" in 4 packs")

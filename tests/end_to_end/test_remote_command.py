@@ -105,3 +105,19 @@ def test_a_repository_without_remotes_lists_none(tracked: Desk) -> None:
     assert _listed(tracked) == {"remotes": [], "suggestion": None}
     assert "git remote add" in tracked.theta("remote").stderr
     assert "Expected one remote" in tracked.refused("git", "theta", "push")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["push nowhere", "fetch nowhere", "prune --remote nowhere", "remote add nowhere s3://b/m"],
+)
+def test_a_remote_that_there_is_not_is_told_alike_everywhere(team: Desk, command: str) -> None:
+    done = team.theta(*command.split())
+    assert done.returncode == 50
+    assert "Expected the name of a git remote, found 'nowhere'" in done.stderr
+    assert "There are: fork.v2, origin" in done.stderr
+
+
+def test_the_list_is_json_for_the_group_as_well(team: Desk) -> None:
+    assert json.loads(team.theta("remote", "--json").stdout) == _listed(team)
+    assert team.theta("remote", "--json", "remove", "origin").returncode == 2

@@ -15,7 +15,6 @@ import click
 
 from git_theta.allocator import keep_freed_memory
 from git_theta.cli.install import install_if_possible
-from git_theta.cli.progress import progress
 from git_theta.cli.update_types import UPDATE_TYPE
 from git_theta.errors import GitError
 from git_theta.git import run
@@ -25,6 +24,7 @@ from git_theta.git.received import open_file
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import has_filter
 from git_theta.git.worktree import WorkTree, work_tree
+from git_theta.progress import progress
 
 if TYPE_CHECKING:
     from git_theta.cli.added import Added

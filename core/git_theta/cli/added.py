@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Set
 from typing import NamedTuple
 
-from git_theta.cli.progress import human_size
 from git_theta.git.tracked import quoted
+from git_theta.human import counted, human_size
 from git_theta.metadata import parse
 from git_theta.storage.local import LocalStore
 from git_theta.storage.payload import BufferId
@@ -76,10 +76,11 @@ class Added(NamedTuple):
     def _told_text(self, told: Mapping[str, ToldAs]) -> str:
         stored = {one.name: one for one in self.groups}
         lines = [_line(name, how.rank, stored.get(name)) for name, how in told.items()]
-        noun = "parameter group" if len(told) == 1 else "parameter groups"
         same = f", left {len(self.same)} as they were" if self.same else ""
         total = f"{human_size(self.nbytes)} stored"
-        lines.append(f"Updated {len(told)} {noun} of {quoted(self.path)}{same}; {total}")
+        lines.append(
+            f"Updated {counted(len(told), 'parameter group')} of {quoted(self.path)}{same}; {total}"
+        )
         others = [
             name
             for name, how in told.items()

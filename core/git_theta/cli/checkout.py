@@ -18,7 +18,6 @@ import click
 from git_theta.allocator import keep_freed_memory
 from git_theta.cli.add import settle
 from git_theta.cli.install import install_if_possible
-from git_theta.cli.progress import human_size, progress
 from git_theta.errors import FileChangedError, GitError, LocalChangesError, StoreError
 from git_theta.git import run
 from git_theta.git.index_file import stamp
@@ -28,7 +27,9 @@ from git_theta.git.repository import Repository
 from git_theta.git.scratch import scratch_folder
 from git_theta.git.tracked import Entry, entries, has_index, quoted
 from git_theta.git.worktree import work_tree
+from git_theta.human import counted, human_size
 from git_theta.metadata import looks_like_metadata, parse
+from git_theta.progress import progress
 from git_theta.remotes.obtain import lacking, obtain, rebuild_fetched
 from git_theta.smudge import content
 
@@ -145,8 +146,8 @@ def _write_part(
                 remedy="git theta ls-files [REV] lists what there is",
             )
         count, nbytes = write_part(repository, found[0], patterns, output, force=force)
-    noun = "parameter group" if count == 1 else "parameter groups"
-    click.echo(f"{human_size(nbytes):>9}  {quoted(str(output))} ({count} {noun})", err=True)
+    told = f"{quoted(str(output))} ({counted(count, 'parameter group')})"
+    click.echo(f"{human_size(nbytes):>9}  {told}", err=True)
 
 
 @contextlib.contextmanager

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 import click
 
 from git_theta import __version__
-from git_theta.cli.progress import human_size
 from git_theta.errors import GitError, ThetaError
 from git_theta.git import config, hooks, run, tracking
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries, quoted, tracked_in_index
 from git_theta.git.worktree import work_tree
+from git_theta.human import counted, human_size
 from git_theta.plugins import HOOKS, installed
 
 EXAMPLES = """Examples:
@@ -165,7 +165,7 @@ def _store() -> Iterator[Finding]:
         store = repository.store
         packs = store.packs.packs()
         total = sum(store.packs.path(pack).stat().st_size for pack in packs)
-        many = "1 pack" if len(packs) == 1 else f"{len(packs)} packs"
+        many = counted(len(packs), "pack")
         yield Finding("store", "ok", f"{many}, {human_size(total)}, {store.folder}")
         if store.index.in_memory:
             said = "may only be read, so every command looks through its packs anew"

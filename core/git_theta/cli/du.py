@@ -9,15 +9,17 @@ from typing import Any
 
 import click
 
-from git_theta.cli.progress import human_size, progress
+from git_theta.cli import words
 from git_theta.cli.revision import RevisionCommand
 from git_theta.errors import MetadataError
 from git_theta.git import run
-from git_theta.git.history import all_metadata
+from git_theta.git.history import all_metadata, origins
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries, quoted
+from git_theta.human import counted, human_size
 from git_theta.metadata import parse
 from git_theta.plugins import installed
+from git_theta.progress import progress
 from git_theta.storage.chain import Key
 from git_theta.usage import Ledger, Tallies, Use
 
@@ -49,7 +51,7 @@ class _Version:
 
 
 @click.command(cls=RevisionCommand, epilog=EXAMPLES)
-@click.argument("revision", metavar="[REV]", required=False)
+@click.argument("revision", metavar="[REV]", required=False, shell_complete=words.revisions)
 @click.argument("paths", metavar="[-- PATH...]", nargs=-1, type=click.Path())
 @click.option("--all", "everything", is_flag=True, help="Every version in history.")
 @click.option(
@@ -67,7 +69,7 @@ def du(
 
     Without REV the files of the index below the current folder; with --all every version that a
     branch, a tag, a reflog or the index reaches, and no REV. ADDED is what a version takes beyond
-    all older ones, READS what is read to check it out.
+    all older ones, READS what is read to check it out, COMMIT the first commit that has it.
     """
     with Repository() as repository:
         if everything:
@@ -143,10 +145,13 @@ def _versions(
 
 
 def _by_version(ledger: Ledger, versions: Iterable[_Version]) -> list[Row]:
+    commits = origins()
     return [
         {
             "path": version.path,
             "blob": version.oid,
+            "commit": commits.get(version.oid, (None, None))[0],
+            "date": commits.get(version.oid, (None, None))[1],
             "logical": version.use.metadata.nbytes if version.use else 0,
             "added": version.added,
             "reads": ledger.stored(version.keys),
@@ -207,14 +212,14 @@ def _summary(total: Row) -> str:
     versions, packs = total["versions"], total["packs"]
     share = f" ({100 * total['stored'] / total['logical']:.1f}%)" if total["logical"] else ""
     return (
-        f"{versions} {'version' if versions == 1 else 'versions'}: "
+        f"{counted(versions, 'version')}: "
         f"{human_size(total['logical'])} read from {human_size(total['stored'])}{share}; the store "
-        f"has {human_size(total['pack_bytes'])} in {packs} {'pack' if packs == 1 else 'packs'}"
+        f"has {human_size(total['pack_bytes'])} in {counted(packs, 'pack')}"
     )
 
 
 COLUMNS = {
-    "version": ("LOGICAL", "ADDED", "READS", "BLOB", "PATH"),
+    "version": ("LOGICAL", "ADDED", "READS", "COMMIT", "DATE", "PATH"),
     "update": ("LOGICAL", "STORED", "SHARE", "PAYLOADS", "UPDATE"),
     "group": ("LOGICAL", "STORED", "READS", "DEPTH", "UPDATE", "DTYPE", "SHAPE", "GROUP"),
 }
@@ -245,8 +250,10 @@ def _cell(row: Row, name: str, by: str) -> str:
         return str(value)
     if name in NUMBERS:
         return human_size(int(row[name.lower()]))
-    if name == "BLOB":
-        return str(value)[:12]
+    if name == "COMMIT":
+        return str(value or "-")[:12]
+    if name == "DATE":
+        return str(value or "-")
     if name == "PATH":
         return quoted(str(value))
     if name == "UPDATE" and by == "group":

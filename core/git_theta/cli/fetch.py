@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from git_theta.cli.progress import human_size
+from git_theta.cli import words
 from git_theta.errors import GitError
 from git_theta.git.repository import Repository
-from git_theta.remotes.config import remotes
+from git_theta.human import counted, human_size
+from git_theta.remotes.config import check_remote
 from git_theta.remotes.fetch import fetch_order
 from git_theta.remotes.needs import total
 from git_theta.remotes.obtain import lacking, obtain
-from git_theta.remotes.trust import printable
 from git_theta.remotes.versions import (
     Version,
     in_history,
@@ -36,8 +36,8 @@ EXAMPLES = """Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("remote", required=False)
-@click.argument("revisions", metavar="[REV]...", nargs=-1)
+@click.argument("remote", required=False, shell_complete=words.remotes)
+@click.argument("revisions", metavar="[REV]...", nargs=-1, shell_complete=words.revisions)
 @click.option("--all", "everything", is_flag=True, help="All of history.")
 @click.option(
     "--recent",
@@ -73,7 +73,7 @@ def fetch(
         packs = total(needs)
         if packs and not order:
             raise GitError(
-                f"Expected a git remote to fetch {len(packs)} packs from, found none",
+                f"Expected a git remote to fetch {counted(len(packs), 'pack')} from, found none",
                 remedy="git remote add NAME URL makes one",
             )
         if not dry_run:
@@ -91,26 +91,7 @@ def tell(packs: int, nbytes: int, *, dry_run: bool) -> str:
     if not packs:
         return "Nothing to fetch: all packs are here"
     verb = "Would fetch" if dry_run else "Fetched"
-    return f"{verb} {packs} {'pack' if packs == 1 else 'packs'} ({human_size(nbytes)})"
-
-
-def check_remote(remote: str) -> str:
-    """The name of a git remote, if it is one.
-
-    Raises
-    ------
-    GitError
-        When it is not.
-    """
-    names = remotes()
-    if remote not in names:
-        raise GitError(
-            f"Expected the name of a git remote, found {printable(remote)!r}",
-            remedy=f"There are: {', '.join(names)}"
-            if names
-            else "git remote add NAME URL makes one",
-        )
-    return remote
+    return f"{verb} {counted(packs, 'pack')} ({human_size(nbytes)})"
 
 
 def _versions(

@@ -8,12 +8,13 @@ from functools import cached_property
 
 import click
 
-from git_theta.cli.progress import progress
 from git_theta.errors import MissingPackError, PackError, ThetaError
 from git_theta.git.history import all_metadata
 from git_theta.git.repository import Repository
+from git_theta.human import counted
 from git_theta.metadata import parse, parse_head
 from git_theta.plugins import installed
+from git_theta.progress import progress
 from git_theta.remotes.fetch import fetch_order
 from git_theta.remotes.mend import Asked, ask, is_elsewhere, mend, presumed, recorded
 from git_theta.remotes.needs import hinted_packs
@@ -110,16 +111,12 @@ def _tell(
         click.echo(f"pack {pack}: was damaged, and fetched anew")
     for problem in problems:
         click.echo(f"{problem.where}: {problem.what}")
-    checked = f"{_count(versions, 'version')} of files in {_count(packs, 'pack')}"
-    click.echo(f"{checked}: {_count(len(problems), 'problem')}")
+    checked = f"{counted(versions, 'version')} of files in {counted(packs, 'pack')}"
+    click.echo(f"{checked}: {counted(len(problems), 'problem')}")
     if elsewhere:
         click.echo(f"{elsewhere} of them only with a remote; git theta fetch --all gets them")
         if not asked:
             click.echo("git theta fsck --remote asks whether it has them")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _check_packs(repository: Repository) -> list[Problem]:
@@ -152,9 +149,8 @@ def _check(
         for _ in content(rebuilt, advance):  # at its end the digest is compared
             pass
         repository.proven.add(text)
-    except MissingPackError as fault:  # said without its remedy, which is about the work tree
+    except ThetaError as fault:  # said without its remedy: the work tree's, or to run this
         said = str(fault).removesuffix(f"\n{fault.remedy}")
-        elsewhere = known.has(oid, text)
-        yield Problem(where, said, elsewhere=elsewhere, lacking=not elsewhere)
-    except ThetaError as fault:
-        yield Problem(where, str(fault))
+        lacks = isinstance(fault, MissingPackError)
+        elsewhere = lacks and known.has(oid, text)
+        yield Problem(where, said, elsewhere=elsewhere, lacking=lacks and not elsewhere)

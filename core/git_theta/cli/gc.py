@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
-from git_theta.cli.progress import human_size, progress
 from git_theta.cli.repack import decoded_bytes, said
 from git_theta.garbage import Unreferenced, expiry, sweep
 from git_theta.git.history import all_metadata
 from git_theta.git.repository import Repository
 from git_theta.git.store_folder import others
+from git_theta.human import human_size
 from git_theta.plugins import installed
+from git_theta.progress import progress
 from git_theta.repack import repack
 from git_theta.rewrite import Version
 

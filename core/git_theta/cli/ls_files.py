@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from git_theta.cli import words
 from git_theta.cli.folders import listed_folders
-from git_theta.cli.progress import human_size
 from git_theta.cli.revision import RevisionCommand
 from git_theta.formats.folders import Folder, innermost
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import Entry, entries, quoted
+from git_theta.human import counted, human_size
 
 EXAMPLES = """Examples:
 
@@ -24,7 +25,7 @@ EXAMPLES = """Examples:
 
 
 @click.command("ls-files", cls=RevisionCommand, epilog=EXAMPLES)
-@click.argument("revision", metavar="[REV]", required=False)
+@click.argument("revision", metavar="[REV]", required=False, shell_complete=words.revisions)
 @click.argument("paths", metavar="[-- PATH...]", nargs=-1, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ls_files(revision: str | None, paths: tuple[str, ...], as_json: bool) -> None:
@@ -71,8 +72,7 @@ def _lines(
             continue
         files = inside.pop(folder, [])
         if files:
-            count = "1 file" if len(files) == 1 else f"{len(files)} files"
-            name = f"{quoted(folder or '.')}/ ({count})"
+            name = f"{quoted(folder or '.')}/ ({counted(len(files), 'file')})"
             rows.append((sum(one.head.nbytes for one in files), folders[folder].format, name))
         rows += [
             (one.head.nbytes, one.head.formats[0][0], f"  {quoted(one.path)}") for one in files

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from git_theta import __version__
@@ -85,11 +86,19 @@ def _invoke(args: list[str]) -> int:
         return INTERRUPTED
     except click.UsageError as error:
         # Not click's own hint: "git theta --help" is git's to answer, with a manual page.
-        command = error.ctx.command_path if error.ctx else "git theta"
+        command = error.ctx.command_path if error.ctx else f"git theta {_typed(args)}".rstrip()
         return _report(f"{error.format_message()}\nSee: {command} -h", error.exit_code)
     except click.ClickException as error:
         return _report(error.format_message(), error.exit_code)
     return 0
+
+
+def _typed(args: Sequence[str]) -> str:
+    """The command that was typed, "" where it is none of ours."""
+    from git_theta.cli.commands import COMMANDS
+
+    first = next((arg for arg in args if not arg.startswith("-")), "")
+    return first if first in COMMANDS else ""
 
 
 def _report(message: str, code: int) -> int:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from git_theta.cli import words
 from git_theta.cli.install import ensure_installed, set_up_hook
-from git_theta.cli.progress import human_size, progress
 from git_theta.errors import GitError
 from git_theta.git import run
 from git_theta.git.repository import Repository
+from git_theta.human import counted, human_size
+from git_theta.progress import progress
 
 if TYPE_CHECKING:
     from git_theta.migrate.conversion import Conversion
@@ -71,7 +73,7 @@ def size(value: str | int) -> int:
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
         (
-            click.argument("refs", metavar="[REF]...", nargs=-1),
+            click.argument("refs", metavar="[REF]...", nargs=-1, shell_complete=words.revisions),
             click.option("--everything", is_flag=True, help="All branches and tags."),
             click.option(
                 "--include", metavar="PATTERN", multiple=True, help="Only files that match."
@@ -253,30 +255,26 @@ def _as_json(report: Report, request: Request) -> dict[str, Any]:
 
 def _tell(report: Report, request: Request, target: str) -> None:
     if not report.rewritten:
-        click.echo(f"Nothing to rewrite in {_count(report.commits, 'commit')}")
+        click.echo(f"Nothing to rewrite in {counted(report.commits, 'commit')}")
         return
     verb = "would become" if request.dry_run else "became"
-    files = f"{_count(report.versions, 'version')} of files ({human_size(report.nbytes)})"
+    files = f"{counted(report.versions, 'version')} of files ({human_size(report.nbytes)})"
     click.echo(
-        f"{report.rewritten} of {_count(report.commits, 'commit')} {verb} others; {files} "
+        f"{report.rewritten} of {counted(report.commits, 'commit')} {verb} others; {files} "
         f"{'would go' if request.dry_run else 'went'} to {target}"
     )
     for move in report.refs:
         click.echo(f"  {move.old[:12]} -> {move.new[:12]}  {move.name}")
     if report.lost:
-        _warn(f"{_count(len(report.lost), 'version')} could not be had, and stayed as before")
+        _warn(f"{counted(len(report.lost), 'version')} could not be had, and stayed as before")
     if report.others:
         some = ", ".join(report.others[:SHOWN]) + (", ..." if len(report.others) > SHOWN else "")
         _warn(f"{len(report.others)} other refs still lead to the old history: {some}")
     if report.unsigned:
-        _warn(f"{_count(report.unsigned, 'commit or tag', 'commits or tags')} lost a signature")
+        _warn(f"{counted(report.unsigned, 'commit or tag', 'commits or tags')} lost a signature")
     if report.map_file:
         click.echo(
             f"Old and new names are in {report.map_file}; the old history is kept under "
             "refs/original/\nOthers have to clone anew once you push it: git push --force",
             err=True,
         )
-
-
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

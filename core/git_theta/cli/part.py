@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from git_theta.cli.progress import progress
 from git_theta.errors import GitError, LocalChangesError, StoreError
 from git_theta.formats.interface import TensorData
 from git_theta.formats.safetensors import Safetensors
@@ -16,6 +15,7 @@ from git_theta.git.repository import Repository
 from git_theta.git.tracked import Entry, quoted
 from git_theta.groups import match_groups
 from git_theta.metadata import Metadata, parse
+from git_theta.progress import progress
 from git_theta.remotes.part import groups_fetched
 from git_theta.source import BLOCK, Source
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 import click
 
-from git_theta.cli.progress import human_size, progress
-from git_theta.errors import StoreError
+from git_theta.cli import words
 from git_theta.git.repository import Repository
-from git_theta.remotes.config import remotes
+from git_theta.human import counted, human_size
+from git_theta.progress import progress
+from git_theta.remotes.config import check_remote
 from git_theta.remotes.fetch import fetch_order
 from git_theta.remotes.keep import RECENT, recent_days
 from git_theta.remotes.prune import Pruned
@@ -27,7 +28,12 @@ EXAMPLES = f"""Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--remote", metavar="NAME", help="Count only on this remote, not on all.")
+@click.option(
+    "--remote",
+    metavar="NAME",
+    shell_complete=words.remotes,
+    help="Count only on this remote, not on all.",
+)
 @click.option("--verify", is_flag=True, help="Check that what the remote has is whole.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only tell what would be removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -38,10 +44,8 @@ def prune(remote: str | None, verify: bool, dry_run: bool, as_json: bool) -> Non
     that are not pushed, stashes; and every pack of which no remote said just now that it has it.
     Whatever needs a pack again fetches it.
     """
-    if remote is not None and remote not in remotes():
-        raise StoreError(
-            f"Expected the name of a git remote, found {remote!r}", remedy="git remote lists them"
-        )
+    if remote is not None:
+        check_remote(remote)
     with Repository() as repository:
         total = sum(_bytes(repository)) if verify else 0
         with progress("Verifying", total) as advance:
@@ -96,5 +100,4 @@ def _said(done: Pruned, *, dry_run: bool) -> str:
 
 
 def _sum(packs: Mapping[str, int]) -> str:
-    noun = "pack" if len(packs) == 1 else "packs"
-    return f"{len(packs)} {noun} ({human_size(sum(packs.values()))})"
+    return f"{counted(len(packs), 'pack')} ({human_size(sum(packs.values()))})"

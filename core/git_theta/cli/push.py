@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from collections.abc import Sequence
 
 import click
 
-from git_theta.cli.progress import human_size
+from git_theta.cli import words
 from git_theta.errors import GitError
 from git_theta.git import run
 from git_theta.git.repository import Repository
+from git_theta.human import counted, human_size
+from git_theta.remotes.config import check_remote
 from git_theta.remotes.plan import Plan
 from git_theta.remotes.push import Pushed, parse_updates
 from git_theta.remotes.push import push as send
@@ -35,8 +38,8 @@ SHOWN = 5
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("remote", required=False)
-@click.argument("refs", nargs=-1)
+@click.argument("remote", required=False, shell_complete=words.remotes)
+@click.argument("refs", nargs=-1, shell_complete=words.revisions)
 @click.option("--all", "everything", is_flag=True, help="All branches and tags, all of history.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only tell what would be sent.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, sizes in bytes.")
@@ -51,6 +54,8 @@ def push(
     if everything and refs:
         raise click.UsageError("--all takes no REFS")
     chosen = remote or default_remote()
+    if not re.search("[:/]", chosen):  # else git takes it for a URL or a path
+        check_remote(chosen)
     with Repository() as repository:
         names = list(refs) or ["HEAD"]
         if everything:
@@ -149,13 +154,13 @@ def tell(plan: Plan, *, dry_run: bool) -> list[str]:
     lines = []
     if plan.send and (dry_run or plan.sent):
         verb = "Would send" if dry_run else "Sent"
-        count = "1 pack" if len(plan.send) == 1 else f"{len(plan.send)} packs"
+        count = counted(len(plan.send), "pack")
         size, url = human_size(plan.nbytes), printable(plan.chosen.url)
         if not dry_run and plan.sent < plan.nbytes:
             size = f"{human_size(plan.sent)} of {size}: it had the rest"
         lines.append(f"{verb} {count} ({size}) to {url}")
     for one in plan.surplus[:SHOWN]:
-        values = "1 value" if one.buffers == 1 else f"{one.buffers} values"
+        values = counted(one.buffers, "value")
         lines.append(
             f"note: pack {one.pack} also holds {values} ({human_size(one.nbytes)}) that no pushed "
             "commit uses"

@@ -7,6 +7,7 @@ import shlex
 
 import click
 
+from git_theta.cli import words
 from git_theta.errors import StoreError
 from git_theta.remotes import config, trust
 from git_theta.remotes.trust import printable
@@ -30,14 +31,17 @@ To suggest a store to whoever clones:
 
 
 @click.group(epilog=EXAMPLES, context_settings=SETTINGS, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.pass_context
-def remote(ctx: click.Context) -> None:
+def remote(ctx: click.Context, as_json: bool) -> None:
     """Set where the weights of a git remote lie: on its Git LFS server unless told otherwise.
 
     Settings are kept in this repository's git configuration, as remote.NAME.thetaStore.
     """
     if ctx.invoked_subcommand is None:
-        ctx.invoke(show)
+        ctx.invoke(show, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"--json stands behind {ctx.invoked_subcommand}", ctx)
 
 
 ADD_EXAMPLES = """Examples:
@@ -50,7 +54,7 @@ ADD_EXAMPLES = """Examples:
 
 
 @remote.command(epilog=ADD_EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=words.remotes)
 @click.argument("location", metavar="URL|FOLDER")
 def add(name: str, location: str) -> None:
     """Set the store of the git remote NAME.
@@ -62,7 +66,7 @@ def add(name: str, location: str) -> None:
 
 
 @remote.command(epilog="Example: git theta remote remove origin")
-@click.argument("name")
+@click.argument("name", shell_complete=words.remotes)
 def remove(name: str) -> None:
     """Forget the store of the git remote NAME; its packs stay where they are."""
     if not config.unset_store(name):

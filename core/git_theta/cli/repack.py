@@ -9,10 +9,11 @@ from functools import partial
 import click
 
 from git_theta.allocator import keep_freed_memory
-from git_theta.cli.progress import human_size, progress
 from git_theta.git.history import all_metadata
 from git_theta.git.repository import Repository
+from git_theta.human import counted, human_size
 from git_theta.plugins import installed
+from git_theta.progress import progress
 from git_theta.repack import Repacked
 from git_theta.repack import repack as rewrite
 from git_theta.rewrite import Version
@@ -66,27 +67,23 @@ def decoded_bytes(store: LocalStore) -> int:
 
 def said(done: Repacked, *, dry_run: bool) -> str:
     """What repacking did, for people."""
-    before = f"{human_size(done.bytes_before)} in {_count(done.packs_before, 'pack')}"
-    after = f"{human_size(done.bytes_after)} in {_count(done.packs_after, 'pack')}"
+    before = f"{human_size(done.bytes_before)} in {counted(done.packs_before, 'pack')}"
+    after = f"{human_size(done.bytes_after)} in {counted(done.packs_after, 'pack')}"
     stays = ""
     if done.incomplete:
         stays = (
-            f"\n{_count(done.incomplete, 'more pack')} cannot be repacked, what they stand on is "
+            f"\n{counted(done.incomplete, 'more pack')} cannot be repacked, what they stand on is "
             "not here; git theta fetch --all gets it, git theta fsck tells"
         )
     if not done.changed:
-        return f"{_count(done.versions, 'version')} in {before}: nothing to gain{stays}"
+        return f"{counted(done.versions, 'version')} in {before}: nothing to gain{stays}"
     verb = "would become" if dry_run else "became"
     saved = done.bytes_before - done.bytes_after
     gain = f"{human_size(saved)} less" if saved >= 0 else f"{human_size(-saved)} more"
-    text = f"{_count(done.versions, 'version')}: {before} {verb} {after}, {gain}"
+    text = f"{counted(done.versions, 'version')}: {before} {verb} {after}, {gain}"
     if done.left:
         text += (
-            f"\n{_count(done.left, 'old pack')} stayed, another process uses the store; "
+            f"\n{counted(done.left, 'old pack')} stayed, another process uses the store; "
             "the next git theta repack removes them"
         )
     return text + stays
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from git_theta.cli.progress import human_size
 from git_theta.errors import GitError
 from git_theta.git.repository import Repository
 from git_theta.git.tracked import entries, quoted
+from git_theta.human import counted, human_size
 from git_theta.metadata import MAX_BYTES, Group, Metadata, looks_like_metadata, parse
 
 EXAMPLES = """Examples:
@@ -182,10 +182,9 @@ def _indented(text: str, width: int) -> str:
 def _folder_as_text(files: dict[str, Metadata], told: dict[str, str]) -> str:
     groups = [group for metadata in files.values() for group in metadata.groups]
     nbytes = sum(metadata.nbytes for metadata in files.values())
-    noun = "file" if len(files) == 1 else "files"
     lines = [
         f"format    {', '.join(_formats(files.values()))}",
-        f"size      {human_size(nbytes)} in {_count(len(groups))} of {len(files)} {noun}",
+        f"size      {human_size(nbytes)} in {_count(len(groups))} of {counted(len(files), 'file')}",
     ]
     rows = iter(_aligned([_row(group) for group in groups]))
     for path, metadata in files.items():
@@ -201,7 +200,7 @@ def _formats(files: Iterable[Metadata]) -> list[str]:
 
 
 def _count(groups: int) -> str:
-    return "1 parameter group" if groups == 1 else f"{groups} parameter groups"
+    return counted(groups, "parameter group")
 
 
 def _row(group: Group) -> tuple[str, ...]:

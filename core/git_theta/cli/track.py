@@ -14,6 +14,7 @@ from git_theta.cli.install import ensure_installed, set_up_hook
 from git_theta.git import attributes, matching, patterns, tracking
 from git_theta.git.tracking import Done, Outcome
 from git_theta.git.worktree import WorkTree, work_tree
+from git_theta.human import counted
 
 EXAMPLES = """Examples:
 
@@ -78,7 +79,7 @@ def tell_renormalize(tree: WorkTree, outcomes: Sequence[Outcome], said: str) -> 
     names = [os.path.relpath(path, tree.prefix or ".") for path in stale]
     if len(names) > MANY:
         names = [outcome.pattern for outcome in outcomes if outcome.stale]
-    count = "1 file" if len(stale) == 1 else f"{len(stale)} files"
+    count = counted(len(stale), "file")
     click.echo(f"{count} {said}\n  git add --renormalize -- {shlex.join(names)}", err=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from git_theta.cli import words
 from git_theta.cli.track import tell_renormalize, to_patterns
 from git_theta.git import attributes, tracking
 from git_theta.git.tracking import Done
@@ -18,7 +19,9 @@ EXAMPLES = """Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("wanted", metavar="PATTERN...", nargs=-1, required=True, type=click.Path())
+@click.argument(
+    "wanted", metavar="PATTERN...", nargs=-1, required=True, shell_complete=words.patterns
+)
 @click.option("--filename", is_flag=True, help="Each PATTERN is the name of one file or folder.")
 def untrack(wanted: tuple[str, ...], filename: bool) -> None:
     """Stop storing the files that match a pattern by git-theta.

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from git_theta.checkpoint import Layout
-from git_theta.cli.progress import progress
 from git_theta.errors import GitError, LocalChangesError, StoreError, UpdateFileError
 from git_theta.git import run
 from git_theta.git.answers import clean_received
@@ -31,6 +30,7 @@ from git_theta.git.scratch import scratch_folder
 from git_theta.git.siblings import Siblings
 from git_theta.metadata import HEAD_BYTES, looks_like_metadata
 from git_theta.plugins import Plugins, installed
+from git_theta.progress import progress
 from git_theta.source import Source
 from git_theta.told.adapter import find_adapter, read_adapter
 from git_theta.told.targets import Target, find_targets

@@ -6,6 +6,8 @@ of a sharded checkpoint is a file like any other: git stores it as it is.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -125,6 +127,9 @@ def _serialize_zeros(tensors: Mapping[str, TensorData], path: Path) -> None:
     try:
         serialize_file(specs, str(path))
     except SafetensorError as fault:
+        if refused := re.search(r"os error (\d+)", str(fault)):  # of the system: the disk is full
+            number = int(refused[1])
+            raise OSError(number, os.strerror(number), str(path)) from fault
         raise CheckpointError(f"safetensors cannot hold these groups: {fault}") from fault
 
 

@@ -196,10 +196,10 @@ def _clean(
     form: Form | None,
 ) -> Cleaned:
     from git_theta.clean import Cleaning, clean
-    from git_theta.cli.progress import progress
     from git_theta.git.history import older_metadata
     from git_theta.git.siblings import Siblings
     from git_theta.plugins import installed
+    from git_theta.progress import progress
 
     file = received.source
     with (
@@ -265,7 +265,7 @@ def _smudge(
         lines = before
     if request.get("can-delay") == "1" and delayed.put_off(path, blob, lines):
         raise PutOff
-    from git_theta.cli.progress import progress
+    from git_theta.progress import progress
     from git_theta.smudge import content
 
     metadata = parse(lines, path)

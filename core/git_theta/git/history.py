@@ -80,8 +80,9 @@ def _common_end(one: str, other: str) -> tuple[int, int]:
 
 def _changed(repository: Repository) -> Iterator[tuple[str, str]]:
     """Blobs that the last commits put at or took from a path, the last first: id, path."""
-    options = ("--raw", "-z", "--no-abbrev", "--no-renames", "--format=", f"-{MAX_COMMITS}")
-    answer = run.run("log", *options, "--all", "--end-of-options", "--", ok=(0, 128))
+    form = ("--no-show-signature", "--format=", "--raw", "-z", "--no-abbrev", "--no-renames")
+    ends = (f"-{MAX_COMMITS}", "--all", "--end-of-options", "--")
+    answer = run.run("log", *form, *ends, ok=(0, 128))
     fields = answer.split(b"\0")
     for change, path in zip(fields[0::2], fields[1::2], strict=False):
         _, _, old, new, _ = change.lstrip(b"\n").split(b" ")
@@ -122,6 +123,28 @@ def all_metadata(repository: Repository) -> Iterator[tuple[str, str, bytes]]:
         text = repository.blob(oid)
         if looks_like_metadata(text):
             yield named[oid], oid, text
+
+
+def origins() -> dict[str, tuple[str, str]]:
+    """The commit that first put a blob anywhere, by the blob's id: the commit's id and its date.
+
+    Of every commit that a ref or a reflog reaches, whatever ``git replace`` says.
+
+    Raises
+    ------
+    GitError
+        When git cannot walk the history.
+    """
+    walk = ("--no-show-signature", "--topo-order", "--reverse", "--all", "--reflog")
+    form = ("--format=%H %cs", "--raw", "-m", "--root", "--no-abbrev", "--no-renames")
+    found: dict[str, tuple[str, str]] = {}
+    commit = date = ""
+    for line in run.run("log", *walk, *form, env=run.UNREPLACED).split(b"\n"):
+        if line.startswith(b":"):
+            found.setdefault(line.split(b" ")[3].decode(), (commit, date))
+        elif line:
+            commit, date = line.decode().split(" ")
+    return found
 
 
 def _blobs(oids: list[str]) -> list[str]:

@@ -99,8 +99,8 @@ def lies_with_remotes(repository: Repository, text: bytes) -> bool:
 
 
 def _prove(repository: Repository, text: bytes, path: str) -> None:
-    from git_theta.cli.progress import progress
     from git_theta.plugins import installed
+    from git_theta.progress import progress
     from git_theta.smudge import content, rebuild
 
     metadata = parse(text, path)

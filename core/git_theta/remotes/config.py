@@ -50,6 +50,25 @@ def remotes() -> list[str]:
     return run.text("remote").splitlines()
 
 
+def check_remote(remote: str) -> str:
+    """The name of a git remote, if it is one.
+
+    Raises
+    ------
+    GitError
+        When it is not.
+    """
+    names = remotes()
+    if remote not in names:
+        raise GitError(
+            f"Expected the name of a git remote, found {printable(remote)!r}",
+            remedy=f"There are: {', '.join(names)}"
+            if names
+            else f"git remote add {shlex.quote(printable(remote))} URL makes it",
+        )
+    return remote
+
+
 def named(remote: str) -> str:
     """The name of the remote that git was given by its URL; what was given where none has it."""
     for line in [] if remote in remotes() else run.text("remote", "--verbose").splitlines():
@@ -158,15 +177,11 @@ def set_store(remote: str, location: str) -> str:
     Raises
     ------
     StoreError
-        When there is no such remote, or it is no URL of a store that an installed plugin opens.
+        When it is no URL of a store that an installed plugin opens.
     GitError
-        When git cannot write its configuration.
+        When there is no such remote, or git cannot write its configuration.
     """
-    if remote not in remotes():
-        raise StoreError(
-            f"Expected the name of a git remote, found {printable(remote)!r}",
-            remedy=f"git remote lists them; git remote add {shlex.quote(remote)} URL makes one",
-        )
+    check_remote(remote)
     url = to_url(location, Path.cwd())
     _store_type(url)
     run.run("config", "--local", "--replace-all", f"remote.{remote}.{VARIABLE}", url)

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from git_theta.cli.progress import human_size, progress
 from git_theta.errors import MissingPackError, PackError, StoreError, ThetaError
 from git_theta.git import run
 from git_theta.git.repository import Repository
+from git_theta.human import counted, human_size
+from git_theta.progress import progress
 from git_theta.remotes.config import open_url, remotes, store_url
 from git_theta.remotes.neighbour import neighbour
 from git_theta.storage.folder import PackFolder, sha256
@@ -219,12 +220,12 @@ def _not_written(packs: PackFolder, fault: OSError) -> StoreError:
 
 def _not_found(left: Mapping[str, int], asked: Sequence[Asked]) -> MissingPackError:
     """The error about packs that nobody gave."""
-    noun = "pack" if len(left) == 1 else "packs"
+    many = counted(len(left), "pack")
     named = "".join(f"\n  pack {pack} ({human_size(left[pack])})" for pack in list(left)[:NAMED])
     more = f"\n  and {len(left) - NAMED} more" if len(left) > NAMED else ""
     if not asked:
         return MissingPackError(
-            f"{len(left)} {noun} must be fetched, and there is no git remote:{named}{more}",
+            f"{many} must be fetched, and there is no git remote:{named}{more}",
             remedy="Add the remote that has them, git remote add NAME URL, then run git theta "
             "fetch; or copy them from another clone's .git/theta/objects",
         )
@@ -236,7 +237,7 @@ def _not_found(left: Mapping[str, int], asked: Sequence[Asked]) -> MissingPackEr
         else "Try again once this is mended; what arrived is kept"
     )
     return MissingPackError(
-        f"{len(left)} {noun} could not be fetched:{named}{more}\nAsked for them:{answers}",
+        f"{many} could not be fetched:{named}{more}\nAsked for them:{answers}",
         remedy=remedy,
     )
 

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from git_theta.cli.progress import progress
 from git_theta.errors import GitError, PackError, StoreError
 from git_theta.git.repository import Repository
+from git_theta.progress import progress
 from git_theta.remotes.config import named, remotes
 from git_theta.remotes.needs import Need, needs_of
 from git_theta.remotes.plan import Plan, Target, listed, make_plan, open_target

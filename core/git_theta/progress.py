@@ -8,22 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+from git_theta.human import human_size
+
 PATIENCE = 2.0
 """Seconds before anything is shown."""
 
 _INTERVAL = 0.1
-
-
-def human_size(nbytes: int) -> str:
-    """A number of bytes as people read it: ``90.9 MB``."""
-    if nbytes < 1000:
-        return f"{nbytes} B"
-    value = float(nbytes)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.95 or unit == "TB":
-            break
-    return f"{value:.1f} {unit}"
 
 
 @contextmanager
