@@ -39,10 +39,11 @@ WORTH = 0.05
 def gc(prune: str | None, dry_run: bool, as_json: bool) -> None:
     """Repack the local store where that saves a twentieth of it, and remove garbage from it.
 
-    Garbage is what killed commands left behind, and what no branch, tag, reflog or index refers
-    to. It stays for two weeks, or as git's gc.pruneExpire says. Of a store that other repositories
-    share only leftovers go: they may need what this one does not. So it is where a version cannot
-    be read here, as of a newer git-theta.
+    The next push sends what it needs of packs that were written anew. Garbage is what killed
+    commands left behind, and what no branch, tag, reflog or index refers to. It stays for two
+    weeks, or as git's gc.pruneExpire says. Of a store that other repositories share only leftovers
+    go: they may need what this one does not. So it is where a version cannot be read here, as of a
+    newer git-theta.
     """
     left: list[tuple[Path, int]] = []
     with Repository() as repository:
