@@ -51,7 +51,7 @@ def test_names_of_this_repository_are_completed(tracked, model):
     tracked.git("remote", "add", "origin", "/nowhere")
     tracked.git("remote", "add", "other", "/nowhere")
     assert complete(tracked, "git-theta push o") == ["origin", "other"]
-    assert complete(tracked, "git-theta fetch ot") == ["other"]
+    assert complete(tracked, "git-theta fetch oth") == ["other"]
     assert complete(tracked, "git-theta remote remove or") == ["origin"]
     assert complete(tracked, "git-theta prune --remote ") == ["origin", "other"]
     tracked.write("m.pt", model())
