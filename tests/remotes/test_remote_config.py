@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from git_theta.errors import MissingPluginError, StoreError
+from git_theta.errors import GitError, MissingPluginError, StoreError
 from git_theta.remotes import config
 from git_theta.remotes.trust import accept, require_accepted
 
@@ -68,7 +68,7 @@ def test_a_store_is_set_and_forgotten(repository: Path) -> None:
 
 
 def test_what_is_no_remote_or_no_store_is_refused(repository: Path) -> None:
-    with pytest.raises(StoreError, match=r"git remote, found 'upstream'"):
+    with pytest.raises(GitError, match=r"git remote, found 'upstream'"):
         config.set_store("upstream", "file:///x")
     with pytest.raises(MissingPluginError, match="no-such-scheme"):
         config.set_store("origin", "no-such-scheme://x")
