@@ -64,15 +64,15 @@ def test_names_of_this_repository_are_completed(tracked, model):
     assert complete(tracked, "git-theta untrack su") == ["sub/*.bin"]
 
 
-def test_where_there_is_no_repository_nothing_is_completed(newcomer, tmp_path):
+@pytest.mark.parametrize("command", ["push", "untrack", "du"])
+def test_where_there_is_no_repository_nothing_fails(newcomer, tmp_path, command):
     (tmp_path / "outside").mkdir()
-    newcomer.env["GIT_CEILING_DIRECTORIES"] = str(tmp_path)
-    ask = f"cd '{tmp_path}/outside'\n{BASH}"
-    for command in ("push", "untrack"):
-        done = newcomer.run(
-            "bash", "-c", ask, "bash", "", "__git_theta_main", f"git-theta {command} "
-        )
-        assert done.stdout.split() == []
+    newcomer.env |= {"GIT_CEILING_DIRECTORIES": str(tmp_path), "COMP_CWORD": "2"}
+    newcomer.env |= {"_GIT_THETA_COMPLETE": "bash_complete", "COMP_WORDS": f"git-theta {command} "}
+    done = newcomer.run("git-theta", cwd=tmp_path / "outside")
+    assert (done.returncode, done.stderr) == (0, "")
+    words = [line for line in done.stdout.splitlines() if line.startswith("plain,")]
+    assert words == (["plain,HEAD"] if command == "du" else [])
 
 
 @pytest.mark.parametrize(("line", "words"), LINES)

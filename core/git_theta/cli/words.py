@@ -32,23 +32,28 @@ def revisions(ctx: click.Context, parameter: click.Parameter, typed: str) -> lis
         names = run.text("for-each-ref", "--format=%(refname:short)", *kinds).splitlines()
     except ThetaError:
         names = []
-    found = [CompletionItem(name) for name in _beginning(["HEAD", *names], typed)]
-    return [*found, CompletionItem(typed, type="file")]
+    return _or_files(["HEAD", *names], typed)
 
 
-def patterns(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
-    """Patterns that are tracked from the current folder."""
+def patterns(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Patterns that are tracked from the current folder; or files, as a folder may be untracked."""
     from git_theta.git import tracking
     from git_theta.git.matching import FILE
     from git_theta.git.worktree import work_tree
 
+    found: list[str] = []
     try:
         tree = work_tree()
         here = f"{tree.prefix}{FILE}"
-        found = [line.rule.pattern for line in tracking.tracked(tree) if line.file.name == here]
+        found += [line.rule.pattern for line in tracking.tracked(tree) if line.file.name == here]
     except ThetaError:
-        return []
-    return _beginning(dict.fromkeys(found), typed)
+        pass
+    return _or_files(found, typed)
+
+
+def _or_files(words: Iterable[str], typed: str) -> list[CompletionItem]:
+    found = [CompletionItem(word) for word in _beginning(dict.fromkeys(words), typed)]
+    return [*found, CompletionItem(typed, type="file")]
 
 
 def _beginning(words: Iterable[str], typed: str) -> list[str]:
